@@ -1,0 +1,87 @@
+"""The seam to the outside: one verb, ``open``, and the shapes that cross it.
+
+A provider turns a Request into a Stream of Chunks. An answer that was not streamed is a stream of one
+chunk, so that everything above has one code path. Failures leave as ``providers.errors.ProviderError``
+and as nothing else, from ``open`` as well as from every chunk. Nothing here knows of routing or retries.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, NamedTuple, Protocol, Self
+
+
+class Endpoint(StrEnum):
+    """The value is the path below a provider's ``base_url``."""
+
+    CHAT = "chat/completions"
+    COMPLETIONS = "completions"
+    EMBEDDINGS = "embeddings"
+    RESPONSES = "responses"
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One client request, the same for every attempt.
+
+    ``body`` is what the client sent, ``fields`` the same parsed (read only). ``headers`` holds the few request
+    headers that travel upstream, lower case. ``created`` is the wall clock in whole seconds.
+    """
+
+    id: str
+    endpoint: Endpoint
+    body: bytes
+    fields: Mapping[str, Any]
+    stream: bool
+    headers: Mapping[str, str]
+    created: int = 0
+
+
+class Usage(NamedTuple):
+    """Tokens as the upstream counted them."""
+
+    input_tokens: int
+    output_tokens: int
+
+
+class Chunk(NamedTuple):
+    """Bytes to forward as they are, and what was seen in them.
+
+    ``raw`` holds whole SSE events, or a whole JSON body. ``events`` counts the data events in it: 0 is a ping.
+    ``content`` is true if any of them bears content (text, tool call, reasoning).
+    """
+
+    raw: bytes
+    events: int = 1
+    content: bool = False
+    usage: Usage | None = None
+
+
+class Stream(Protocol):
+    """An open answer. Whoever holds it closes it; ``aclose`` may be called at any time, also twice.
+
+    Iteration ends only if the answer is complete; else it raises ``ProviderError``. ``headers`` are those of
+    the upstream's response headers that may travel to the client.
+    """
+
+    @property
+    def headers(self) -> Mapping[str, str]: ...
+    @property
+    def media_type(self) -> str: ...
+    def __aiter__(self) -> Self: ...
+    async def __anext__(self) -> Chunk: ...
+    async def aclose(self) -> None: ...
+
+
+class Provider(Protocol):
+    """One configured upstream. ``open`` returns when the answer has begun, not when it bears content."""
+
+    name: str
+
+    async def open(self, request: Request, model: str, connect_timeout: float) -> Stream:
+        """Send ``request`` for ``model``; ``connect_timeout`` in seconds. Raises ``ProviderError``."""
+        ...
+
+    async def aclose(self) -> None: ...

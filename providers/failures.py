@@ -1,0 +1,106 @@
+"""Two tables: HTTP status to ProviderError, and what an upstream's error body says.
+
+The upstream's own words stay here unless the request was at fault: they may hold a key.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+import orjson
+
+from providers.errors import (
+    Misconfigured,
+    Overloaded,
+    ProviderError,
+    QuotaExhausted,
+    RateLimited,
+    Rejected,
+    ServerFault,
+)
+
+_QUOTA_CODES = frozenset(
+    {
+        "insufficient_quota",
+        "credit_balance_exhausted",
+        "billing_hard_limit_reached",
+        "enforced_spend_limit_reached",
+    }
+)
+_REJECTED = frozenset({400, 413, 422})
+_MISCONFIGURED = {
+    401: "refused the gateway's credentials",
+    402: "wants to be paid",
+    403: "does not allow the gateway to do this",
+    404: "does not know this model or path",
+}
+
+
+def from_status(status: int, headers: Mapping[str, str], body: bytes, name: str) -> ProviderError:
+    """The error for an answer with ``status``, which is not 2xx. ``name`` is the provider's."""
+    said = f"{name} answered {status}"
+    retry_after = retry_after_seconds(headers)
+    if status in _REJECTED:
+        media_type = headers.get("content-type", "application/json")
+        return Rejected(said, status=status, body=body, media_type=media_type)
+    if status in _MISCONFIGURED:
+        return Misconfigured(f"{name} {_MISCONFIGURED[status]} ({status})", status=status)
+    if 300 <= status < 400:
+        return Misconfigured(f"{said}: redirects are not followed", status=status)
+    if status == 429:
+        if _error_code(body) in _QUOTA_CODES:
+            return QuotaExhausted(f"{name} has no quota left (429)", status=status)
+        return RateLimited(said, status=status, retry_after=retry_after)
+    if status in (503, 529):
+        return Overloaded(said, status=status, retry_after=retry_after)
+    return ServerFault(said, status=status, retry_after=retry_after)
+
+
+def from_event(error: Any, name: str) -> ProviderError:
+    """The error for an ``error`` member in a stream or in a body with status 200: an object or a string."""
+    code = error.get("code") if isinstance(error, dict) else None
+    kind = error.get("type") if isinstance(error, dict) else None
+    status = code if isinstance(code, int) and 400 <= code < 600 else None
+    said = f"{name} sent an error inside its answer"
+    if code in _QUOTA_CODES or kind in _QUOTA_CODES:
+        return QuotaExhausted(f"{said}: no quota left", status=status)
+    if status == 429 or code == "rate_limit_exceeded" or kind == "rate_limit_error":
+        return RateLimited(said, status=status)
+    if status in (503, 529) or kind in ("overloaded_error", "service_unavailable_error"):
+        return Overloaded(said, status=status)
+    return ServerFault(said, status=status)
+
+
+def retry_after_seconds(headers: Mapping[str, str]) -> float | None:
+    """``retry-after-ms``, else ``retry-after`` in seconds or as a date (measured against the answer's own Date)."""
+    milliseconds = _number(headers.get("retry-after-ms"))
+    if milliseconds is not None:
+        return milliseconds / 1000
+    value = headers.get("retry-after")
+    if value is None:
+        return None
+    seconds = _number(value)
+    if seconds is not None:
+        return seconds
+    try:
+        return max(0.0, (parsedate_to_datetime(value) - parsedate_to_datetime(headers["date"])).total_seconds())
+    except (KeyError, ValueError, TypeError):  # no Date, no date, or one of them without a time zone
+        return None
+
+
+def _number(text: str | None) -> float | None:
+    try:
+        number = float(text) if text is not None else None
+    except ValueError:
+        return None
+    return number if number is not None and 0 <= number < float("inf") else None
+
+
+def _error_code(body: bytes) -> Any:
+    try:
+        error = orjson.loads(body)["error"]
+        return error.get("code") or error.get("type")
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return None

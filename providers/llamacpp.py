@@ -1,0 +1,16 @@
+"""llama.cpp's own server. The shared adapter handles what sets it apart:
+
+503 while the model loads; an integer ``code`` in errors; every connection closed after 5 s idle or 100
+requests; comments while it reads the prompt; members that OpenAI does not have, passed on as they are.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from providers.openai_compatible import HttpOptions
+
+
+@dataclass(frozen=True, slots=True)
+class LlamaCppOptions(HttpOptions):
+    base_url: str = "http://127.0.0.1:8081/v1"

@@ -1,0 +1,231 @@
+"""The one deep adapter: any server that speaks OpenAI's HTTP API.
+
+    open ─ POST ─ status? ──► EventStream: socket bytes → Splitter → Reader → Chunk, Chunk, …
+                       └────► WholeBody:   one Chunk
+
+Bytes pass as they came. A stream ends only if the answer is complete; ``[DONE]`` goes out only after every
+choice has its ``finish_reason``, and is supplied if the upstream forgot it. One malformed event is dropped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+import aiohttp
+import orjson
+
+from providers.base import Chunk, Request, Stream
+from providers.body import with_model
+from providers.errors import Disconnected, Malformed, ProviderError, Truncated
+from providers.failures import from_event, from_status
+from providers.http import MAX_BODY_BYTES, MAX_ERROR_BODY_BYTES, Upstream, finish, foreign_errors, read_body
+from providers.reading import failure_in, reader_for, require_substance
+from providers.sse import Splitter, parse
+
+DONE = b"data: [DONE]\n\n"
+_TRAVELLING = ("retry-after", "retry-after-ms", "x-should-retry", "openai-processing-ms", "openai-version")
+_NOT_EVENTS = ("text/html", "application/json", "application/xml", "text/xml")
+
+
+@dataclass(frozen=True, slots=True)
+class HttpOptions:
+    """``base_url`` ends where the endpoint's path begins: https://host/v1. ``headers`` go with every request."""
+
+    base_url: str
+    api_key: str | None = field(default=None, repr=False)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+
+class OpenAICompatible:
+    """A provider over HTTP. Holds a pool of connections and nothing about any request."""
+
+    def __init__(self, name: str, options: HttpOptions) -> None:
+        self.name = name
+        headers = dict(options.headers)
+        if options.api_key:
+            headers["Authorization"] = f"Bearer {options.api_key}"
+        self._upstream = Upstream(name, options.base_url, headers)
+
+    async def open(self, request: Request, model: str, connect_timeout: float) -> Stream:
+        body = request.body if request.fields.get("model") == model else with_model(request.body, model)
+        response = await self._upstream.post(request.endpoint, body, request.headers, connect_timeout)
+        try:
+            await self._check(response, request)
+        except BaseException:
+            response.close()
+            raise
+        return EventStream(response, request, self.name) if request.stream else WholeBody(response, request, self.name)
+
+    async def aclose(self) -> None:
+        await self._upstream.aclose()
+
+    async def _check(self, response: aiohttp.ClientResponse, request: Request) -> None:
+        if response.status != 200:
+            raise from_status(response.status, response.headers, await self._error_body(response), self.name)
+        encoding = response.headers.get("Content-Encoding", "identity")
+        if encoding != "identity":
+            raise Malformed(f"{self.name} compressed its answer ({encoding}), which nobody asked for")
+        if request.stream and response.content_type in _NOT_EVENTS:
+            await self._explain_no_events(response)
+
+    async def _error_body(self, response: aiohttp.ClientResponse) -> bytes:
+        try:
+            return await read_body(response, MAX_ERROR_BODY_BYTES, self.name)
+        except ProviderError:  # too large or cut: the status says enough
+            return b""
+
+    async def _explain_no_events(self, response: aiohttp.ClientResponse) -> None:
+        """A body where a stream was asked for: its own error if it names one."""
+        body = await read_body(response, MAX_ERROR_BODY_BYTES, self.name)
+        payload = _object(body)
+        if payload is not None and (error := failure_in(payload)) is not None:
+            raise from_event(error, self.name)
+        raise Malformed(f"{self.name} sent {response.content_type} where a stream of events was asked for")
+
+
+class WholeBody:
+    """An answer that was not streamed: one chunk, checked to be an answer at all."""
+
+    def __init__(self, response: aiohttp.ClientResponse, request: Request, name: str) -> None:
+        self.headers = travelling(response.headers)
+        self.media_type = "application/json"
+        self._response = response
+        self._reader = reader_for(request.endpoint)
+        self._name = name
+        self._read = False
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Chunk:
+        if self._read:
+            raise StopAsyncIteration
+        self._read = True
+        raw = await read_body(self._response, MAX_BODY_BYTES, self._name)
+        payload = _object(raw)
+        if payload is None:
+            raise Malformed(f"{self._name} sent no JSON object ({self._response.content_type}, {len(raw)} bytes)")
+        if (error := failure_in(payload)) is not None:
+            raise from_event(error, self._name)
+        self._reader.body(payload)
+        return Chunk(raw, content=True, usage=self._reader.usage)
+
+    async def aclose(self) -> None:
+        self._response.close()
+
+
+class EventStream:
+    """A streamed answer: whole events as they come, several in a chunk if they came in one read."""
+
+    def __init__(self, response: aiohttp.ClientResponse, request: Request, name: str) -> None:
+        self.headers = travelling(response.headers)
+        self.media_type = "text/event-stream"
+        self._response = response
+        self._reader = reader_for(request.endpoint)
+        self._splitter = Splitter()
+        self._name = name
+        self._ended = False
+        self._failure: ProviderError | None = None
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Chunk:
+        while not self._ended:
+            if self._failure is not None:
+                raise self._failure
+            with foreign_errors(self._name):
+                data = await self._response.content.readany()
+            chunk = self._digest(self._splitter.feed(data)) if data else self._at_eof()
+            if chunk is not None:
+                return chunk
+        await finish(self._response)
+        raise StopAsyncIteration
+
+    async def aclose(self) -> None:
+        self._response.close()
+
+    def _digest(self, events: list[bytes]) -> Chunk | None:
+        """What may go on of ``events``. An error among them is raised after what came before it."""
+        raws: list[bytes] = []
+        content = False
+        counted = 0
+        usage_before = self._reader.usage
+        for event in events:
+            raw, data = parse(event)
+            if data is None:
+                if event.lstrip().startswith(b":"):
+                    raws.append(raw)  # a comment keeps the client's connection alive too
+                continue
+            try:
+                if data == b"[DONE]":
+                    self._end()
+                    raws.append(raw)
+                    counted += 1
+                    break
+                bears = self._take(data)
+            except ProviderError as failure:
+                self._failure = failure
+                break
+            if bears is not None:
+                content |= bears
+                counted += 1
+                raws.append(raw)
+        if not raws:
+            return None
+        usage = self._reader.usage
+        return Chunk(b"".join(raws), counted, content, usage if usage is not usage_before else None)
+
+    def _take(self, data: bytes) -> bool | None:
+        """One event's data: whether it bears content, or None if it is to be dropped."""
+        if not data:
+            return None
+        payload = _object(data)
+        if payload is None:
+            return None  # one bad event is dropped: it would break the client's parser, not only ours
+        if (error := failure_in(payload)) is not None:
+            raise from_event(error, self._name)
+        return self._reader.event(payload)
+
+    def _end(self) -> None:
+        if not self._reader.complete:
+            raise Truncated(f"{self._name} ended its answer before it was finished")
+        require_substance(self._reader)
+        self._ended = True
+
+    def _at_eof(self) -> Chunk | None:
+        """The socket's end: fine after a finished answer, with or without ``[DONE]``."""
+        rest = self._splitter.rest.strip()
+        if rest:  # the last event without its blank line
+            chunk = self._digest([rest + b"\n\n"])
+            if self._ended or self._failure is not None:
+                return chunk
+            if chunk is not None:
+                self._splitter = Splitter()
+                return chunk
+        if not self._reader.content and not self._reader.complete:
+            raise Disconnected(f"{self._name} closed the stream before any content")
+        self._end()
+        return Chunk(DONE) if self._reader.done_marker else None
+
+
+def travelling(headers: Mapping[str, str]) -> dict[str, str]:
+    """Those of an upstream's response headers that a client can use: rate limits, retry advice, its request id."""
+    kept = {name: headers[name] for name in _TRAVELLING if name in headers}
+    for name, value in headers.items():
+        lower = name.lower()
+        if lower.startswith("x-ratelimit-"):
+            kept[lower] = value
+        elif lower == "x-request-id":
+            kept["x-upstream-request-id"] = value
+    return kept
+
+
+def _object(data: bytes) -> dict[str, Any] | None:
+    try:
+        payload = orjson.loads(data)
+    except ValueError:
+        return None
+    return payload if isinstance(payload, dict) else None

@@ -1,0 +1,14 @@
+"""One cap over all attempts of a call: retries, failovers and hedges together."""
+
+from __future__ import annotations
+
+from router.errors import Refused
+from router.policy import Settle, no_settlement
+from router.types import Attempt
+
+
+class AttemptCap:
+    def admit(self, attempt: Attempt, now: float) -> Settle:
+        if attempt.number > attempt.route.retry.max_attempts:
+            raise Refused("max_attempts", final=True)
+        return no_settlement

@@ -1,0 +1,98 @@
+"""An answer past its commit point: forwarded, counted, and settled exactly once.
+
+All four endings settle: drained, failed midway, closed early, never read. Hold it in ``async with``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Mapping
+from typing import Self
+
+from providers import Chunk, Outcome, ProviderError, Stream
+from router.errors import DeadlineExceeded
+from router.policy import Settle, settle_all
+from router.types import Attempt, Tried
+from router.watchdog import Watchdog
+
+
+class Reply:
+    """``held`` are the chunks up to the first content. Iteration raises ``ProviderError`` or ``DeadlineExceeded``
+    if the answer breaks off; it ends only if the answer is complete."""
+
+    def __init__(
+        self,
+        attempt: Attempt,
+        stream: Stream,
+        held: list[Chunk],
+        tickets: list[Settle],
+        attempts: tuple[Tried, ...],
+        waited: float,
+    ) -> None:
+        self.attempt = attempt
+        self.attempts = attempts
+        self.waited = waited
+        self._stream = stream
+        self._held = deque(held)
+        self._tickets = tickets
+        self._watchdog: Watchdog | None = None
+        if attempt.call.request.stream:
+            self._watchdog = Watchdog(attempt.target.timeouts.idle, attempt.deadline)
+
+    @property
+    def target(self) -> str:
+        """provider/model that answered."""
+        return self.attempts[-1].name
+
+    @property
+    def route_reason(self) -> str:
+        """Why this target: failover if an earlier attempt went to another one, else pin or weight."""
+        if self.attempts[0].target is not self.attempt.target:
+            return "failover"
+        return "weight" if self.attempt.call.pin is None else "pin"
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """The upstream's response headers that may travel to the client."""
+        return self._stream.headers
+
+    @property
+    def media_type(self) -> str:
+        return self._stream.media_type
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Chunk:
+        if self._held:
+            return self._held.popleft()
+        try:
+            if self._watchdog is None:
+                return await self._stream.__anext__()
+            return await self._watchdog.read(self._stream)
+        except StopAsyncIteration:
+            self._settle(Outcome.OK)
+            raise
+        except ProviderError as failure:
+            self._settle(failure.outcome)
+            raise
+        except DeadlineExceeded:
+            self._settle(Outcome.IGNORED)
+            raise
+
+    async def aclose(self) -> None:
+        """Close the upstream. If the answer has not ended by now, nobody is to blame."""
+        self._settle(Outcome.IGNORED)
+        await self._stream.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self.aclose()
+
+    def _settle(self, outcome: Outcome) -> None:
+        if self._watchdog is not None:
+            self._watchdog.stop()
+        settle_all(self._tickets, outcome, asyncio.get_running_loop().time())

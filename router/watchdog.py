@@ -1,0 +1,75 @@
+"""One timer for a whole stream: raises when content is overdue, however many pings keep the line alive.
+
+A timeout around each chunk would make and cancel a timer per chunk. This one is armed once and, when it goes
+off too early, armed again for what is left.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from providers import Chunk, Stream
+from providers.errors import TimedOut
+from router.errors import DeadlineExceeded
+
+
+class Watchdog:
+    """Guards reads of one stream by one task. ``idle`` in seconds; ``deadline`` on the loop's clock."""
+
+    def __init__(self, idle: float, deadline: float) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._idle = idle
+        self._deadline = deadline
+        self._left = self._loop.time()
+        self._content_by = self._left + idle
+        self._timer: asyncio.TimerHandle | None = None
+        self._waiting: asyncio.Task[object] | None = None
+        self._barked = False
+
+    async def read(self, stream: Stream) -> Chunk:
+        """The next chunk. Raises ``TimedOut`` ("idle") or ``DeadlineExceeded``, and what the stream raises."""
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 - a coroutine runs in a task
+        cancelling = task.cancelling()
+        self._content_by += self._loop.time() - self._left  # the reader's own time is not the upstream's
+        self._waiting = task
+        if self._timer is None:
+            self._arm()
+        try:
+            chunk = await stream.__anext__()
+        except asyncio.CancelledError:
+            if self._barked and task.uncancel() <= cancelling:
+                raise self._verdict() from None
+            raise
+        finally:
+            self._waiting = None
+            self._left = self._loop.time()
+        if chunk.content:
+            self._content_by = self._left + self._idle
+        return chunk
+
+    def stop(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _due(self) -> float:
+        return min(self._content_by, self._deadline)
+
+    def _arm(self) -> None:
+        self._timer = self._loop.call_at(self._due(), self._go_off)
+
+    def _go_off(self) -> None:
+        self._timer = None
+        if self._waiting is None:  # the reader is busy; its next read arms the timer again
+            return
+        if self._loop.time() < self._due():
+            self._arm()
+            return
+        self._barked = True
+        self._waiting.cancel()
+
+    def _verdict(self) -> Exception:
+        if self._deadline <= self._content_by:
+            return DeadlineExceeded("the call's time was over before the answer was")
+        return TimedOut("idle", self._idle)
