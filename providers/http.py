@@ -7,7 +7,7 @@ nothing. It does not know what the bytes mean.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 
 import aiohttp
@@ -70,7 +70,7 @@ class Upstream:
 
 
 @contextmanager
-def foreign_errors(name: str, connect_timeout: float = 0.0) -> Iterator[None]:
+def foreign_errors(name: str, connect_timeout: float = 0.0) -> Generator[None]:
     """Turn what aiohttp raises, now or while a body is read, into a ``ProviderError``."""
     try:
         yield

@@ -17,10 +17,41 @@ from providers.prompt import output_limit
 from providers.scripted import ScriptedStream
 from providers.shapes import Answer, steps
 
-_WORDS = (
-    "the harbour holds because the breakwater takes the waves and each of them spends its force on stone "
-    "so that boats behind it barely move while outside the sea does what it likes"
-).split()
+_WORDS = [
+    "the",
+    "harbour",
+    "holds",
+    "because",
+    "the",
+    "breakwater",
+    "takes",
+    "the",
+    "waves",
+    "and",
+    "each",
+    "of",
+    "them",
+    "spends",
+    "its",
+    "force",
+    "on",
+    "stone",
+    "so",
+    "that",
+    "boats",
+    "behind",
+    "it",
+    "barely",
+    "move",
+    "while",
+    "outside",
+    "the",
+    "sea",
+    "does",
+    "what",
+    "it",
+    "likes",
+]
 
 
 @dataclass(frozen=True, slots=True)

@@ -160,11 +160,6 @@ class EventStream:
                     raws.append(raw)  # a comment keeps the client's connection alive too
                 continue
             try:
-                if data == b"[DONE]":
-                    self._end()
-                    raws.append(raw)
-                    counted += 1
-                    break
                 bears = self._take(data)
             except ProviderError as failure:
                 self._failure = failure
@@ -173,6 +168,8 @@ class EventStream:
                 content |= bears
                 counted += 1
                 raws.append(raw)
+            if self._ended:
+                break
         if not raws:
             return None
         usage = self._reader.usage
@@ -182,6 +179,9 @@ class EventStream:
         """One event's data: whether it bears content, or None if it is to be dropped."""
         if not data:
             return None
+        if data == b"[DONE]":
+            self._end()
+            return False
         payload = _object(data)
         if payload is None:
             return None  # one bad event is dropped: it would break the client's parser, not only ours

@@ -74,7 +74,7 @@ class RequestRejected(RouterError):
         self.cause = cause
 
 
-class Refused(Exception):  # noqa: N818 - a fact, named as one
+class Refused(Exception):
     """A policy says no. ``final`` ends the call; else the dispatcher looks for another target."""
 
     def __init__(self, reason: str, *, final: bool = False, retry_after: float | None = None) -> None:

@@ -19,7 +19,8 @@ from router.watchdog import Watchdog
 
 class Reply:
     """``held`` are the chunks up to the first content. Iteration raises ``ProviderError`` or ``DeadlineExceeded``
-    if the answer breaks off; it ends only if the answer is complete."""
+    if the answer breaks off; it ends only if the answer is complete.
+    """
 
     def __init__(
         self,
@@ -69,7 +70,7 @@ class Reply:
             return self._held.popleft()
         try:
             if self._watchdog is None:
-                return await self._stream.__anext__()
+                return await anext(self._stream)
             return await self._watchdog.read(self._stream)
         except StopAsyncIteration:
             self._settle(Outcome.OK)

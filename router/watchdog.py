@@ -36,7 +36,7 @@ class Watchdog:
         if self._timer is None:
             self._arm()
         try:
-            chunk = await stream.__anext__()
+            chunk = await anext(stream)
         except asyncio.CancelledError:
             if self._barked and task.uncancel() <= cancelling:
                 raise self._verdict() from None
