@@ -187,7 +187,10 @@ class EventStream:
             return None  # one bad event is dropped: it would break the client's parser, not only ours
         if (error := failure_in(payload)) is not None:
             raise from_event(error, self._name)
-        return self._reader.event(payload)
+        bears = self._reader.event(payload)
+        if self._reader.complete and not self._reader.done_marker:
+            self._end()
+        return bears
 
     def _end(self) -> None:
         if not self._reader.complete:
