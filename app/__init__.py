@@ -1,0 +1,1 @@
+"""The program: HTTP edge, wiring, settings, observability, commands."""

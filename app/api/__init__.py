@@ -1,0 +1,1 @@
+"""The HTTP edge. Knows HTTP and the one error table; decides nothing about routing."""

@@ -1,0 +1,89 @@
+"""One request and its answer: what the edge learns on the way, for the response headers and the access log."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from time import perf_counter
+
+from app.api.asgi import Scope
+from providers import Usage
+from router.types import Tried
+
+_REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
+
+
+class Exchange:
+    """Times are seconds on the stopwatch (``perf_counter``); ``waited`` is time spent waiting for upstreams."""
+
+    __slots__ = (
+        "attempts",
+        "bytes_in",
+        "bytes_out",
+        "client",
+        "end",
+        "error",
+        "first_byte",
+        "headers",
+        "method",
+        "model",
+        "path",
+        "request_id",
+        "route_reason",
+        "started",
+        "status",
+        "stream",
+        "target",
+        "usage",
+        "waited",
+    )
+
+    def __init__(self, scope: Scope) -> None:
+        self.started = perf_counter()
+        self.headers: dict[bytes, bytes] = dict(scope["headers"])
+        self.request_id = request_id(self.headers.get(b"x-request-id"))
+        self.method: str = scope["method"]
+        self.path: str = scope["path"]
+        self.client: str = scope["client"][0] if scope.get("client") else ""
+        self.status = 0
+        self.bytes_in = 0
+        self.bytes_out = 0
+        self.model: str | None = None
+        self.stream = False
+        self.target: str | None = None
+        self.route_reason: str | None = None
+        self.attempts: Sequence[Tried] = ()
+        self.waited = 0.0
+        self.first_byte: float | None = None
+        self.usage: Usage | None = None
+        self.error: str | None = None
+        self.end = "complete"  # or: cut, client_closed
+
+    def routing_headers(self) -> list[tuple[bytes, bytes]]:
+        """The same for plain answers, streams and errors."""
+        total_ms = (perf_counter() - self.started) * 1000
+        waited_ms = self.waited * 1000
+        overhead_ms = max(0.0, total_ms - waited_ms)
+        headers = [
+            (b"x-request-id", self.request_id.encode()),
+            (b"x-cache", b"off"),
+            (b"x-overhead-ms", b"%.2f" % overhead_ms),
+            (b"server-timing", b"gateway;dur=%.2f, upstream;dur=%.2f" % (overhead_ms, waited_ms)),
+        ]
+        if self.attempts:
+            headers.append((b"x-attempts", ",".join([f"{t.name}:{t.label}" for t in self.attempts]).encode()))
+        if self.target is not None and self.route_reason is not None:
+            headers += [
+                (b"x-provider", self.target.partition("/")[0].encode()),
+                (b"x-target", self.target.encode()),
+                (b"x-route-reason", self.route_reason.encode()),
+            ]
+        return headers
+
+
+def request_id(given: bytes | None) -> str:
+    """The client's id if it is sane, else a new one."""
+    if given is not None and _REQUEST_ID.fullmatch(given):
+        return given.decode()
+    return f"req_{os.urandom(12).hex()}"

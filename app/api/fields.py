@@ -1,0 +1,114 @@
+"""What the gateway reads of a request body, and what types it must have. All else passes unread."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import orjson
+
+from app.api.errors import ApiError
+from providers import Endpoint
+
+# A model name comes back in headers and log lines, so it is printable ASCII.
+_MODEL = re.compile(r"[\x20-\x7e]{1,256}")
+
+
+def parse_object(body: bytes) -> dict[str, Any]:
+    """Raises ``ApiError`` 400 that says where the JSON is wrong."""
+    try:
+        fields = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        where = f"line {error.lineno}, column {error.colno}"
+        raise ApiError(400, f"the request body is not valid JSON: {error.msg} ({where})", code="invalid_json") from None
+    except RecursionError:
+        raise ApiError(400, "the request body is nested too deeply", code="invalid_json") from None
+    if not isinstance(fields, dict):
+        raise ApiError(400, "the request body must be a JSON object", code="invalid_json")
+    return fields
+
+
+def check(endpoint: Endpoint, fields: Mapping[str, Any]) -> None:
+    """Raises ``ApiError`` 400 whose ``param`` names the first field that is wrong."""
+    for name, required, allowed, accepts in _RULES[endpoint]:
+        value = fields.get(name)
+        if value is None:
+            if required:
+                raise _wrong(name, f"{name} is missing; it must be {allowed}", "missing_required_parameter")
+        elif not accepts(value):
+            raise _wrong(name, f"{name} must be {allowed}", "invalid_type")
+
+
+def _wrong(name: str, message: str, code: str) -> ApiError:
+    return ApiError(400, message, code=code, param=name)
+
+
+def _is_model(value: Any) -> bool:
+    return isinstance(value, str) and _MODEL.fullmatch(value) is not None
+
+
+def _is_bool(value: Any) -> bool:
+    return isinstance(value, bool)
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_object(value: Any) -> bool:
+    return isinstance(value, dict)
+
+
+def _is_messages(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(message, dict) for message in value)
+
+
+def _is_text_or_list(value: Any) -> bool:
+    return isinstance(value, str) or (isinstance(value, list) and bool(value))
+
+
+Rule = tuple[str, bool, str, Callable[[Any], bool]]
+
+_MODEL_RULE: Rule = ("model", True, "a string of 1 to 256 printable ASCII characters", _is_model)
+_STREAM: Rule = ("stream", False, "true or false", _is_bool)
+_SAMPLING: tuple[Rule, ...] = (
+    ("temperature", False, "a number", _is_number),
+    ("top_p", False, "a number", _is_number),
+)
+_CHOICES: tuple[Rule, ...] = (
+    _STREAM,
+    *_SAMPLING,
+    ("max_tokens", False, "a whole number above 0", _is_count),
+    ("n", False, "a whole number above 0", _is_count),
+    ("stream_options", False, "an object", _is_object),
+)
+_RULES: Mapping[Endpoint, tuple[Rule, ...]] = {
+    Endpoint.CHAT: (
+        _MODEL_RULE,
+        ("messages", True, "an array of at least one message object", _is_messages),
+        *_CHOICES,
+        ("max_completion_tokens", False, "a whole number above 0", _is_count),
+    ),
+    Endpoint.COMPLETIONS: (
+        _MODEL_RULE,
+        ("prompt", True, "a string or an array", _is_text_or_list),
+        *_CHOICES,
+    ),
+    Endpoint.EMBEDDINGS: (
+        _MODEL_RULE,
+        ("input", True, "a string or an array", _is_text_or_list),
+        ("dimensions", False, "a whole number above 0", _is_count),
+    ),
+    Endpoint.RESPONSES: (
+        _MODEL_RULE,
+        ("input", False, "a string or an array", _is_text_or_list),
+        _STREAM,
+        *_SAMPLING,
+        ("max_output_tokens", False, "a whole number above 0", _is_count),
+    ),
+}

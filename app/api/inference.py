@@ -1,0 +1,117 @@
+"""The hot endpoints: chat completions, completions, embeddings, responses. One road for all of them.
+
+    read ─► check ─► Call ─► Dispatcher.open ─► Reply ─► plain or stream ─► one log line
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import structlog
+
+from app.api.asgi import Receive, Scope, Send
+from app.api.body import BodyLimits, read_body
+from app.api.client_watch import ClientGone, ClientWatch
+from app.api.errors import ApiError, answer_for
+from app.api.exchange import Exchange
+from app.api.fields import check, parse_object
+from app.api.respond import send_error, send_reply
+from providers import Endpoint, ProviderError, Request
+from router import Call, Dispatcher, Pin, RouterError
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger("breakwater")
+
+# Request headers that travel upstream; all others stay here, the client's Authorization first of all.
+TRAVELLING = (
+    b"traceparent",
+    b"tracestate",
+    b"openai-beta",
+    b"x-client-request-id",
+    b"x-data-parallel-rank",
+    b"endpoint-load-metrics-format",
+)
+
+
+class Inference:
+    """One endpoint as an ASGI callable. ``finished`` is told of every exchange when it is over."""
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        dispatcher: Dispatcher,
+        limits: BodyLimits,
+        finished: Callable[[Exchange], None],
+    ) -> None:
+        self._endpoint = endpoint
+        self._dispatcher = dispatcher
+        self._limits = limits
+        self._finished = finished
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        exchange = Exchange(scope)
+        try:
+            await self._serve(exchange, receive, send)
+        except ClientGone:
+            exchange.status = 499
+            exchange.end = exchange.error = "client_closed"
+        except (ApiError, RouterError, ProviderError) as error:
+            await send_error(exchange, answer_for(error), send)
+        except Exception as error:  # the last door: a bug of ours becomes a 500, and a traceback in the log only
+            log.exception("internal error", request_id=exchange.request_id)
+            await send_error(exchange, answer_for(error), send)
+        finally:
+            self._finished(exchange)
+
+    async def _serve(self, exchange: Exchange, receive: Receive, send: Send) -> None:
+        body = await read_body(receive, exchange.headers.get(b"content-length"), self._limits)
+        exchange.bytes_in = len(body)
+        call = self._call(exchange, body)
+        with ClientWatch(receive):
+            try:
+                reply = await self._dispatcher.open(call)
+            except RouterError as error:
+                exchange.attempts = error.attempts
+                exchange.waited = error.waited
+                raise
+            async with reply:
+                await send_reply(exchange, reply, send)
+
+    def _call(self, exchange: Exchange, body: bytes) -> Call:
+        """Raises ``ApiError`` 400."""
+        headers = exchange.headers
+        _check_origin(headers)
+        fields = parse_object(body)
+        check(self._endpoint, fields)
+        model = exchange.model = fields["model"]
+        stream = exchange.stream = self._endpoint is not Endpoint.EMBEDDINGS and fields.get("stream") is True
+        travelling = {name.decode(): headers[name].decode("latin-1") for name in TRAVELLING if name in headers}
+        travelling["x-request-id"] = exchange.request_id
+        request = Request(exchange.request_id, self._endpoint, body, fields, stream, travelling, int(time.time()))
+        return Call(request, model, _pin(headers), _timeout(headers))
+
+
+def _check_origin(headers: dict[bytes, bytes]) -> None:
+    """A web page may post to a loopback server without asking, but not as JSON: so JSON is what it must send."""
+    if b"origin" in headers and b"json" not in headers.get(b"content-type", b""):
+        raise ApiError(400, "Content-Type must be application/json", code="invalid_content_type")
+
+
+def _pin(headers: dict[bytes, bytes]) -> Pin | None:
+    value = headers.get(b"x-provider-priority")
+    if value is None:
+        return None
+    try:
+        return Pin.parse(value.decode("latin-1"))
+    except ValueError as error:
+        raise ApiError(400, f"X-Provider-Priority: {error}", code="invalid_header") from None
+
+
+def _timeout(headers: dict[bytes, bytes]) -> float | None:
+    value: Any = headers.get(b"x-deadline-ms")
+    if value is None:
+        return None
+    if not value.isdigit() or int(value) == 0:
+        raise ApiError(400, "X-Deadline-Ms must be a whole number of milliseconds above 0", code="invalid_header")
+    return int(value) / 1000

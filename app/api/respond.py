@@ -1,0 +1,96 @@
+"""Write an answer: plain, streamed or an error. Here the status line leaves; nothing is retried after it."""
+
+from __future__ import annotations
+
+from time import perf_counter
+
+from app.api.asgi import Send
+from app.api.errors import ErrorAnswer, answer_for
+from app.api.exchange import Exchange
+from providers import Chunk, ProviderError
+from providers.sse import encode
+from router import Reply
+from router.errors import DeadlineExceeded
+
+_JSON = (b"content-type", b"application/json")
+_EVENT_STREAM = [
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"cache-control", b"no-cache"),
+    (b"x-accel-buffering", b"no"),
+]
+
+
+async def send_reply(exchange: Exchange, reply: Reply, send: Send) -> None:
+    """Raises what ``Reply`` raises only if nothing has been sent yet; later failures become an error event."""
+    exchange.attempts = reply.attempts
+    exchange.waited = reply.waited
+    exchange.target = reply.target
+    exchange.route_reason = reply.route_reason
+    if reply.media_type == "text/event-stream":
+        await _send_stream(exchange, reply, send)
+    else:
+        await _send_body(exchange, reply, send)
+
+
+async def _send_body(exchange: Exchange, reply: Reply, send: Send) -> None:
+    chunks = [chunk async for chunk in reply]
+    body = chunks[0].raw if len(chunks) == 1 else b"".join([chunk.raw for chunk in chunks])
+    exchange.usage = chunks[-1].usage
+    headers = [_JSON, (b"content-length", b"%d" % len(body)), *_headers(exchange, reply)]
+    await _start(exchange, 200, headers, send)
+    await send({"type": "http.response.body", "body": body})
+    exchange.bytes_out = len(body)
+
+
+async def _send_stream(exchange: Exchange, reply: Reply, send: Send) -> None:
+    await _start(exchange, 200, [*_EVENT_STREAM, *_headers(exchange, reply)], send)
+    try:
+        async for chunk in reply:
+            exchange.bytes_out += len(chunk.raw)
+            if chunk.usage is not None:
+                exchange.usage = chunk.usage
+            await _send_chunk(chunk, send)
+    except (ProviderError, DeadlineExceeded) as error:
+        # Returning without the last, empty body makes the server abort the chunked encoding, so that even a
+        # client that ignores the error event cannot take the answer for a complete one.
+        exchange.end = "cut"
+        exchange.error = error.reason
+        await send(
+            {"type": "http.response.body", "body": encode(answer_for(error).as_object()), "more_body": True},
+        )
+        return
+    await send({"type": "http.response.body", "body": b""})
+
+
+async def _send_chunk(chunk: Chunk, send: Send) -> None:
+    await send({"type": "http.response.body", "body": chunk.raw, "more_body": True})
+
+
+async def send_error(exchange: Exchange, answer: ErrorAnswer, send: Send) -> None:
+    """For failures before the status line. After it there is nothing more to say, and nothing is sent."""
+    exchange.error = answer.code
+    if exchange.first_byte is not None:
+        exchange.end = "cut"
+        return
+    body = answer.encoded()
+    headers = [
+        (b"content-type", answer.media_type.encode("latin-1", "replace")),
+        (b"content-length", b"%d" % len(body)),
+        *exchange.routing_headers(),
+        *((name.encode(), value.encode()) for name, value in answer.headers.items()),
+    ]
+    await _start(exchange, answer.status, headers, send)
+    await send({"type": "http.response.body", "body": body})
+    exchange.bytes_out = len(body)
+
+
+def _headers(exchange: Exchange, reply: Reply) -> list[tuple[bytes, bytes]]:
+    headers = exchange.routing_headers()
+    headers += [(name.encode("latin-1"), value.encode("latin-1", "replace")) for name, value in reply.headers.items()]
+    return headers
+
+
+async def _start(exchange: Exchange, status: int, headers: list[tuple[bytes, bytes]], send: Send) -> None:
+    exchange.status = status
+    exchange.first_byte = perf_counter()
+    await send({"type": "http.response.start", "status": status, "headers": headers})
