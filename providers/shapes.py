@@ -107,7 +107,7 @@ def _choice_events(
     yield Step(0.0, chunk({}, answer.finish))
     if wants_usage(request):
         yield Step(0.0, _event({**head, "choices": [], "usage": _choice_usage(usage)}, usage=usage))
-    yield Step(0.0, Chunk(b"data: [DONE]\n\n"))
+    yield Step(0.0, Chunk(b"data: [DONE]\n\n", usage=usage))
 
 
 def _event(payload: Json, name: str | None = None, *, content: bool = False, usage: Usage | None = None) -> Chunk:

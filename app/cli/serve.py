@@ -1,0 +1,141 @@
+"""breakwater serve: load the settings, bind, and run until told to stop."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import signal
+import socket
+import sys
+import time
+from pathlib import Path
+from types import FrameType
+
+import click
+import structlog
+import uvicorn
+from uvicorn.supervisors import Multiprocess
+
+from app.api.asgi import App
+from app.api.edge import Edge
+from app.main import create_app
+from app.observability.logs import configure
+from app.settings import Loaded, SettingsError, load
+from app.wiring import build
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger("breakwater")
+
+# Longer than the idle time of common load balancers and client pools, so that they close first.
+KEEP_ALIVE_SECONDS = 75
+
+
+@click.command()
+@click.option("--config", "config_file", type=click.Path(path_type=Path), help="Configuration file (YAML).")
+@click.option("--host", help="Address to listen on; default from the configuration.")
+@click.option("--port", type=click.IntRange(0, 65535), help="Port to listen on; default from the configuration.")
+@click.option("--workers", type=click.IntRange(1, 64), default=1, show_default=True, help="Processes.")
+def serve(config_file: Path | None, host: str | None, port: int | None, workers: int) -> None:
+    """Serve the gateway."""
+    # The command line is the strongest environment; workers inherit it.
+    if config_file is not None:
+        os.environ["BREAKWATER_CONFIG"] = str(config_file)
+    if host is not None:
+        os.environ["BREAKWATER_SERVER__HOST"] = host
+    if port is not None:
+        os.environ["BREAKWATER_SERVER__PORT"] = str(port)
+    loaded = _load()
+    server_settings = loaded.settings.server
+    _require_loopback(server_settings.host)
+    listener = _bind(server_settings.host, server_settings.port)
+    configure(loaded.settings.telemetry.log_level)
+    config = uvicorn.Config(
+        "app.cli.serve:worker_app",
+        factory=True,
+        workers=workers,
+        loop="uvloop",
+        http="httptools",
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=int(server_settings.drain_seconds),
+    )
+    server = DrainingServer(config)
+    _announce(loaded, listener)
+    if workers > 1:
+        Multiprocess(config, target=server.run, sockets=[listener]).run()
+    else:
+        server.run(sockets=[listener])
+    log.info("stopped", pid=os.getpid())
+
+
+def worker_app() -> App:
+    """What each process serves. The settings have been checked by the parent already."""
+    settings = _load().settings
+    configure(settings.telemetry.log_level)
+    return create_app(build(settings, started=int(time.time())))
+
+
+class DrainingServer(uvicorn.Server):
+    """At the first signal: not ready, no new work, and the requests that run may finish."""
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        app = self.config.loaded_app
+        if isinstance(app, Edge):
+            app.drain()
+        log.info("draining", signal=signal.Signals(sig).name, seconds=self.config.timeout_graceful_shutdown)
+        # Not uvicorn's own handler: that raises the signal again after the stop, and a clean stop exits with 0.
+        self.force_exit = self.should_exit and sig == signal.SIGINT
+        self.should_exit = True
+
+
+def _load() -> Loaded:
+    try:
+        return load(None, os.environ, Path.cwd())
+    except SettingsError as error:
+        click.secho("The configuration cannot be used:", fg="red", err=True)
+        click.echo(str(error), err=True)
+        sys.exit(1)
+
+
+def _require_loopback(host: str) -> None:
+    """Without authentication nobody else may reach it: whoever does can spend the providers' keys."""
+    try:
+        loopback = ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        loopback = host == "localhost"
+    if not loopback:
+        click.secho(f"Refusing to listen on {host}: this version has no authentication yet.", fg="red", err=True)
+        click.echo("Listen on 127.0.0.1 and put a proxy that authenticates in front of it.", err=True)
+        sys.exit(1)
+
+
+def _bind(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        reason = error.strerror or str(error)
+        click.secho(f"Cannot listen on {host}:{port}: {reason}.", fg="red", err=True)
+        click.echo("Another gateway may be running; choose another port with --port.", err=True)
+        sys.exit(1)
+    listener.set_inheritable(True)
+    return listener
+
+
+def _announce(loaded: Loaded, listener: socket.socket) -> None:
+    host, port = listener.getsockname()[:2]
+    url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    models = [route.model for route in loaded.settings.routes]
+    log.info("serving", url=url, configuration=loaded.source, models=models, pid=os.getpid())
+    if sys.stdout.isatty():
+        click.echo(
+            f"\n  {click.style('Breakwater', bold=True)} is serving {loaded.source}\n\n"
+            f"    API    {url}/v1\n    docs   {url}/docs\n    ready  {url}/ready\n\n"
+            f"  Try:  breakwater ask --stream 'Say hello.' --url {url}\n"
+        )

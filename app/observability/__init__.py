@@ -1,0 +1,1 @@
+"""What the program says about itself. Nothing but wiring and the edge imports it."""

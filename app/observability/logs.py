@@ -1,0 +1,73 @@
+"""Structured logs on standard output: JSON lines, or coloured text where a person is watching."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import Any
+
+import orjson
+import structlog
+
+
+class _NoIncompleteResponse(logging.Filter):
+    """Aborting a stream that broke is done by not completing it; uvicorn would call that an error each time."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return "without completing response" not in record.getMessage()
+
+
+def configure(level: str, *, colours: bool | None = None) -> None:
+    """``level`` is a name of ``logging``. ``colours`` None means: if standard output is a terminal."""
+    if colours is None:
+        colours = sys.stdout.isatty()
+    shared: list[structlog.typing.Processor] = [
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True, key="ts"),
+        structlog.processors.format_exc_info,
+    ]
+    if colours:
+        timestamp = structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False)
+        console = structlog.dev.ConsoleRenderer(colors=True, sort_keys=False)
+        shared = [structlog.processors.add_log_level, timestamp, _for_people, console]
+        factory: Any = structlog.PrintLoggerFactory(sys.stdout)
+    else:
+        shared.append(structlog.processors.JSONRenderer(serializer=_dumps))
+        factory = structlog.BytesLoggerFactory(sys.stdout.buffer)
+    structlog.configure(
+        processors=shared,
+        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level]),
+        logger_factory=factory,
+        cache_logger_on_first_use=True,
+    )
+    _join_uvicorn(level)
+
+
+def _dumps(event: Any, **_: Any) -> bytes:
+    return orjson.dumps(event, default=str)
+
+
+def _for_people(_logger: Any, _name: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """On a terminal an access line is read, not searched: only what a person looks for."""
+    if event.get("event") != "request":
+        return event
+    event["event"] = f"{event.pop('method')} {event.pop('path')} {event.pop('status')}"
+    event["attempts"] = " → ".join(f"{tried['target']}:{tried['outcome']}" for tried in event["attempts"])
+    for name in ("bytes_in", "bytes_out", "client", "target", "waited_ms", "stream"):
+        event.pop(name, None)
+    return {name: value for name, value in event.items() if value not in (None, "", "complete")}
+
+
+class _Forward(logging.Handler):
+    """The standard library's records (uvicorn, asyncio, aiohttp) through the same door."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        log = structlog.get_logger("breakwater")
+        log.log(record.levelno, record.getMessage(), source=record.name, exc_info=record.exc_info or None)
+
+
+def _join_uvicorn(level: str) -> None:
+    root = logging.getLogger()
+    root.handlers = [_Forward()]
+    root.setLevel(logging.WARNING if level != "DEBUG" else logging.INFO)
+    logging.getLogger("uvicorn.error").addFilter(_NoIncompleteResponse())
