@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
-from importlib.metadata import PackageNotFoundError, version
 
 import structlog
 from fastapi import FastAPI, Request, Response
@@ -19,6 +18,7 @@ from app.api.exchange import Exchange
 from app.api.inference import Inference
 from app.api.openapi import describe
 from app.observability.access_log import access_log
+from app.version import installed_version
 from app.wiring import Gateway
 from providers import Endpoint
 from router import RouterError
@@ -41,8 +41,10 @@ def _cold_app(gateway: Gateway) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncGenerator[None]:
-        yield
-        await gateway.aclose()
+        try:
+            yield
+        finally:
+            await gateway.aclose()
 
     app = FastAPI(
         title="Breakwater",
@@ -62,13 +64,6 @@ def _cold_app(gateway: Gateway) -> FastAPI:
         app.add_exception_handler(kind, _handler(translate))
     describe(app)
     return app
-
-
-def installed_version() -> str:
-    try:
-        return version("breakwater-gateway")
-    except PackageNotFoundError:
-        return "unknown"
 
 
 def _handler(translate: Callable[[Exception], Exception]) -> Callable[[Request, Exception], Response]:

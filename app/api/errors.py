@@ -89,7 +89,9 @@ def answer_for(error: BaseException) -> ErrorAnswer:
 def _in_upstream_words(error: RequestRejected) -> ErrorAnswer:
     cause = error.cause
     status = cause.status or 400
-    return ErrorAnswer(status, error.message, INVALID, "upstream_rejected", body=cause.body, media_type=cause.media_type)
+    return ErrorAnswer(
+        status, error.message, INVALID, "upstream_rejected", body=cause.body, media_type=cause.media_type
+    )
 
 
 def _exhausted(cause: ProviderError) -> ErrorAnswer:

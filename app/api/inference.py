@@ -1,6 +1,6 @@
 """The hot endpoints: chat completions, completions, embeddings, responses. One road for all of them.
 
-    read ─► check ─► Call ─► Dispatcher.open ─► Reply ─► plain or stream ─► one log line
+read ─► check ─► Call ─► Dispatcher.open ─► Reply ─► plain or stream ─► one log line
 """
 
 from __future__ import annotations

@@ -63,12 +63,11 @@ def serve(config_file: Path | None, host: str | None, port: int | None, workers:
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=int(server_settings.drain_seconds),
     )
-    server = DrainingServer(config)
     _announce(loaded, listener)
     if workers > 1:
-        Multiprocess(config, target=server.run, sockets=[listener]).run()
+        Multiprocess(config, sockets=[listener]).run()
     else:
-        server.run(sockets=[listener])
+        DrainingServer(config).run(sockets=[listener])
     log.info("stopped", pid=os.getpid())
 
 
