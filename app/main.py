@@ -17,7 +17,7 @@ from app.api.errors import ApiError, answer_for
 from app.api.exchange import Exchange
 from app.api.inference import Inference
 from app.api.openapi import describe
-from app.observability.access_log import access_log
+from app.observability.access_log import AccessLog
 from app.version import installed_version
 from app.wiring import Gateway
 from providers import Endpoint
@@ -29,7 +29,7 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger("breakwater")
 def create_app(gateway: Gateway) -> App:
     server = gateway.settings.server
     limits = BodyLimits(int(server.max_body_mb * 1_000_000), server.receive_timeout_s)
-    finished = access_log if gateway.settings.telemetry.access_log else _silent
+    finished = AccessLog() if gateway.settings.telemetry.access_log else _silent
     hot: dict[str, App] = {
         f"/v1/{endpoint.value}": Inference(endpoint, gateway.dispatcher, limits, finished) for endpoint in Endpoint
     }

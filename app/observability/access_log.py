@@ -2,42 +2,79 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
 from time import perf_counter
+from typing import Any
 
+import orjson
 import structlog
 
 from app.api.exchange import Exchange
 
-log: structlog.stdlib.BoundLogger = structlog.get_logger("breakwater")
+Facts = dict[str, Any]
 
 
-def access_log(exchange: Exchange) -> None:
+class AccessLog:
+    """Called with every exchange when it is over. As JSON it skips the log pipeline, which would cost as much as routing."""
+
+    def __init__(self, *, colours: bool | None = None) -> None:
+        """``colours`` None means: if standard output is a terminal."""
+        self._write: Callable[[Facts], None] = _for_people if colours or sys.stdout.isatty() else _as_json
+
+    def __call__(self, exchange: Exchange) -> None:
+        self._write(facts(exchange))
+
+
+def facts(exchange: Exchange) -> Facts:
     """Milliseconds throughout. ``end`` is complete, cut or client_closed."""
-    attempts = [{"target": t.name, "outcome": t.label, "ms": _ms(t.seconds)} for t in exchange.attempts]
     first_byte = exchange.first_byte
     usage = exchange.usage
-    log.info(
-        "request",
-        request_id=exchange.request_id,
-        method=exchange.method,
-        path=exchange.path,
-        status=exchange.status,
-        model=exchange.model,
-        stream=exchange.stream,
-        target=exchange.target,
-        route_reason=exchange.route_reason,
-        attempts=attempts,
-        duration_ms=_ms(perf_counter() - exchange.started),
-        first_byte_ms=None if first_byte is None else _ms(first_byte - exchange.started),
-        waited_ms=_ms(exchange.waited),
-        tokens_in=None if usage is None else usage.input_tokens,
-        tokens_out=None if usage is None else usage.output_tokens,
-        bytes_in=exchange.bytes_in,
-        bytes_out=exchange.bytes_out,
-        client=exchange.client,
-        end=exchange.end,
-        error=exchange.error,
-    )
+    return {
+        "ts": datetime.now(UTC).isoformat(),
+        "level": "info",
+        "event": "request",
+        "request_id": exchange.request_id,
+        "method": exchange.method,
+        "path": exchange.path,
+        "status": exchange.status,
+        "model": exchange.model,
+        "stream": exchange.stream,
+        "target": exchange.target,
+        "route_reason": exchange.route_reason,
+        "attempts": [{"target": t.name, "outcome": t.label, "ms": _ms(t.seconds)} for t in exchange.attempts],
+        "duration_ms": _ms(perf_counter() - exchange.started),
+        "first_byte_ms": None if first_byte is None else _ms(first_byte - exchange.started),
+        "waited_ms": _ms(exchange.waited),
+        "tokens_in": None if usage is None else usage.input_tokens,
+        "tokens_out": None if usage is None else usage.output_tokens,
+        "bytes_in": exchange.bytes_in,
+        "bytes_out": exchange.bytes_out,
+        "client": exchange.client,
+        "end": exchange.end,
+        "error": exchange.error,
+    }
+
+
+def _as_json(line: Facts) -> None:
+    out = sys.stdout.buffer
+    out.write(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE))
+    out.flush()
+
+
+def _for_people(line: Facts) -> None:
+    """On a terminal a line is read, not searched: only what a person looks for."""
+    attempts = " → ".join(f"{tried['target']}:{tried['outcome']}" for tried in line["attempts"])
+    shown = ("model", "route_reason", "duration_ms", "first_byte_ms", "tokens_out", "error", "request_id")
+    kept = {name: line[name] for name in shown if line[name] is not None}
+    if line["end"] != "complete":
+        kept["end"] = line["end"]
+    title = f"{line['method']} {line['path']} {line['status']}"
+    log = structlog.get_logger("breakwater")
+    if attempts:
+        kept = {"attempts": attempts, **kept}
+    (log.warning if line["status"] >= 500 or line["end"] == "cut" else log.info)(title, **kept)
 
 
 def _ms(seconds: float) -> float:

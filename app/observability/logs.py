@@ -29,7 +29,7 @@ def configure(level: str, *, colours: bool | None = None) -> None:
     if colours:
         timestamp = structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False)
         console = structlog.dev.ConsoleRenderer(colors=True, sort_keys=False)
-        shared = [structlog.processors.add_log_level, timestamp, _for_people, console]
+        shared = [structlog.processors.add_log_level, timestamp, console]
         factory: Any = structlog.PrintLoggerFactory(sys.stdout)
     else:
         shared.append(structlog.processors.JSONRenderer(serializer=_dumps))
@@ -45,17 +45,6 @@ def configure(level: str, *, colours: bool | None = None) -> None:
 
 def _dumps(event: Any, **_: Any) -> bytes:
     return orjson.dumps(event, default=str)
-
-
-def _for_people(_logger: Any, _name: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
-    """On a terminal an access line is read, not searched: only what a person looks for."""
-    if event.get("event") != "request":
-        return event
-    event["event"] = f"{event.pop('method')} {event.pop('path')} {event.pop('status')}"
-    event["attempts"] = " → ".join(f"{tried['target']}:{tried['outcome']}" for tried in event["attempts"])
-    for name in ("bytes_in", "bytes_out", "client", "target", "waited_ms", "stream"):
-        event.pop(name, None)
-    return {name: value for name, value in event.items() if value not in (None, "", "complete")}
 
 
 class _Forward(logging.Handler):
