@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test check bench local-model lock format clean
+.PHONY: help run demo test check bench local-model lock picture format clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -39,6 +39,9 @@ format: $(VENV)/.dev ## Format the code and mend what can be mended
 
 lock: $(VENV)/.dev ## Renew the pinned dependencies (requirements*.txt)
 	@PATH="$(CURDIR)/$(BIN):$$PATH" sh scripts/lock.sh
+
+picture: $(VENV)/.dev ## Make the README's picture again
+	@$(BIN)/python scripts/picture.py
 
 clean: ## Remove the virtual environment and all caches
 	@rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

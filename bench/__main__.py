@@ -28,6 +28,7 @@ HERE = Path(__file__).parent
 ROUNDS = int(os.environ.get("BENCH_ROUNDS", "5"))
 SECONDS = int(os.environ.get("BENCH_SECONDS", "3"))
 CONCURRENCIES = (1, 64)
+RAW = "raw ASGI + aiohttp"
 BODY = '{"model":"m","messages":[{"role":"user","content":"Say hello to the harbour, please, in one sentence."}]}'
 LUA = f"""wrk.method = "POST"
 wrk.body = '{BODY}'
@@ -80,34 +81,40 @@ def measure(core: int, script: str, port: int, connections: int) -> tuple[float,
     return float(found[1]), float(found[2])
 
 
+@contextmanager
+def servers(loading: int, served: int) -> Generator[dict[str, int]]:
+    """The paths to measure, by their ports: all up at once, so that they are measured side by side."""
+    upstream, raw, gateway = free_port(), free_port(), free_port()
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        (folder / "bench.yaml").write_text(CONFIG.format(port=upstream))
+        asgi = ["-m", "uvicorn", "bench.raw:app", "--port", str(raw), "--loop", "uvloop", "--http", "httptools"]
+        quiet = ["--no-access-log", "--lifespan", "off", "--log-level", "warning"]
+        serve = ["-m", "app.cli.main", "serve", "--config", str(folder / "bench.yaml"), "--port", str(gateway)]
+        url = f"http://127.0.0.1:{upstream}/v1/chat/completions"
+        stack.enter_context(running(loading, upstream, str(HERE / "upstream.py"), str(upstream)))
+        stack.enter_context(running(served, raw, *asgi, *quiet, BENCH_UPSTREAM=url))
+        stack.enter_context(running(served, gateway, *serve))
+        yield {"upstream itself": upstream, RAW: raw, "Breakwater": gateway}
+
+
 def main() -> None:
     if shutil.which("wrk") is None or shutil.which("taskset") is None:
         raise SystemExit("make bench needs wrk and taskset (Debian: apt-get install wrk util-linux)")
     console = Console()
     cores = sorted(os.sched_getaffinity(0))
-    served, loading = cores[0], cores[-1]
-    upstream, raw, gateway = free_port(), free_port(), free_port()
-    url = f"http://127.0.0.1:{upstream}/v1/chat/completions"
-    paths = {"upstream itself": upstream, "raw ASGI + aiohttp": raw, "Breakwater": gateway}
     samples: dict[tuple[str, int], list[tuple[float, float]]] = {}
-    with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        (folder / "post.lua").write_text(LUA)
-        (folder / "bench.yaml").write_text(CONFIG.format(port=upstream))
-        asgi = ["-m", "uvicorn", "bench.raw:app", "--port", str(raw), "--loop", "uvloop", "--http", "httptools"]
-        quiet = ["--no-access-log", "--lifespan", "off", "--log-level", "warning"]
-        serve = ["-m", "app.cli.main", "serve", "--config", str(folder / "bench.yaml"), "--port", str(gateway)]
-        stack.enter_context(running(loading, upstream, str(HERE / "upstream.py"), str(upstream)))
-        stack.enter_context(running(served, raw, *asgi, *quiet, BENCH_UPSTREAM=url))
-        stack.enter_context(running(served, gateway, *serve))
-        progress = stack.enter_context(Progress(console=console, transient=True))
-        task = progress.add_task("measuring", total=ROUNDS * len(CONCURRENCIES) * len(paths))
-        for _ in range(ROUNDS):
-            for connections in CONCURRENCIES:
-                for name, port in paths.items():
-                    sample = measure(loading, str(folder / "post.lua"), port, connections)
-                    samples.setdefault((name, connections), []).append(sample)
-                    progress.advance(task)
+    with servers(cores[-1], cores[0]) as paths, tempfile.NamedTemporaryFile("w", suffix=".lua") as script:
+        script.write(LUA)
+        script.flush()
+        with Progress(console=console, transient=True) as progress:
+            task = progress.add_task("measuring", total=ROUNDS * len(CONCURRENCIES) * len(paths))
+            for _ in range(ROUNDS):
+                for connections in CONCURRENCIES:
+                    for name, port in paths.items():
+                        sample = measure(cores[-1], script.name, port, connections)
+                        samples.setdefault((name, connections), []).append(sample)
+                        progress.advance(task)
     report(console, list(paths), samples)
 
 
@@ -115,7 +122,7 @@ def report(console: Console, names: list[str], samples: dict[tuple[str, int], li
     title = f"non-streaming chat, medians of {ROUNDS} rounds of {SECONDS} s; one core for the server"
     table = Table("path", "requests/s at c=64", "spread", "of raw", "p50 at c=1", title=title)
     results = {}
-    base = statistics.median(rate for rate, _ in samples["raw ASGI + aiohttp", 64])
+    base = statistics.median(rate for rate, _ in samples[RAW, 64])
     for name in names:
         rates = [rate for rate, _ in samples[name, 64]]
         p50 = statistics.median(latency for _, latency in samples[name, 1])

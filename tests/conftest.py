@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+@dataclass(frozen=True)
+class Demo:
+    url: str
+
+
+@pytest.fixture(scope="session")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
+    """`breakwater serve` with nothing set, as a newcomer starts it."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    folder = tmp_path_factory.mktemp("demo")
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
+    with (folder / "log").open("wb") as log:
+        command = [sys.executable, "-m", "app.cli.main", "serve", "--port", str(port)]
+        server = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=subprocess.STDOUT)
+    url = f"http://127.0.0.1:{port}"
+    try:
+        give_up = time.monotonic() + 20
+        while not _answers(f"{url}/health"):
+            assert time.monotonic() < give_up, (folder / "log").read_text()
+            time.sleep(0.05)
+        yield Demo(url)
+    finally:
+        server.terminate()
+        assert server.wait(10) == 0, (folder / "log").read_text()
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=1):
+            return True
+    except OSError:
+        return False
