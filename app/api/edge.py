@@ -10,19 +10,12 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from app.api.asgi import App, Message, Receive, Scope, Send
-from app.api.errors import UNAVAILABLE, ErrorAnswer
+from app.api.errors import DRAINING, INVALID, ErrorAnswer
 from app.api.exchange import Exchange
 from app.api.respond import send_error
 from app.wiring import Gateway
 
-_DRAINING = ErrorAnswer(
-    503,
-    "this gateway is shutting down; try again",
-    UNAVAILABLE,
-    "draining",
-    headers={"retry-after": "1", "connection": "close"},
-)
-_NOT_POST = ErrorAnswer(405, "this endpoint takes POST", "invalid_request_error", "method_not_allowed")
+_NOT_POST = ErrorAnswer(405, "this endpoint takes POST", INVALID, "method_not_allowed")
 
 
 class Edge:
@@ -50,7 +43,7 @@ class Edge:
         elif scope["method"] != "POST":
             await self._refuse(scope, send, _NOT_POST, allow="POST")
         elif self._gateway.draining:
-            await self._refuse(scope, send, _DRAINING)
+            await self._refuse(scope, send, DRAINING)
         else:
             await endpoint(scope, receive, send)
 

@@ -61,6 +61,15 @@ class ErrorAnswer:
         return orjson.dumps({"error": error})
 
 
+DRAINING = ErrorAnswer(
+    503,
+    "this gateway is shutting down; try again",
+    UNAVAILABLE,
+    "draining",
+    headers={"retry-after": "1", "connection": "close"},
+)
+
+
 def answer_for(error: BaseException) -> ErrorAnswer:
     """Total: what is not in the table is a bug of ours, and says so without details."""
     match error:

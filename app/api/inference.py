@@ -5,6 +5,7 @@ read ─► check ─► Call ─► Dispatcher.open ─► Reply ─► plain o
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
 from typing import Any
@@ -14,7 +15,7 @@ import structlog
 from app.api.asgi import Receive, Scope, Send
 from app.api.body import BodyLimits, read_body
 from app.api.client_watch import ClientGone, ClientWatch
-from app.api.errors import ApiError, answer_for
+from app.api.errors import DRAINING, ApiError, answer_for
 from app.api.exchange import Exchange
 from app.api.fields import check, parse_object
 from app.api.respond import send_error, send_reply
@@ -58,6 +59,8 @@ class Inference:
             exchange.end = exchange.error = "client_closed"
         except (ApiError, RouterError, ProviderError) as error:
             await send_error(exchange, answer_for(error), send)
+        except asyncio.CancelledError:  # the time to drain is over; the task ends here, after a last word
+            await send_error(exchange, DRAINING, send)
         except Exception as error:  # the last door: a bug of ours becomes a 500, and a traceback in the log only
             log.exception("internal error", request_id=exchange.request_id)
             await send_error(exchange, answer_for(error), send)

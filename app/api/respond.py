@@ -5,12 +5,10 @@ from __future__ import annotations
 from time import perf_counter
 
 from app.api.asgi import Send
-from app.api.errors import ErrorAnswer, answer_for
+from app.api.errors import ErrorAnswer
 from app.api.exchange import Exchange
-from providers import Chunk, ProviderError
 from providers.sse import encode
 from router import Reply
-from router.errors import DeadlineExceeded
 
 _JSON = (b"content-type", b"application/json")
 _EVENT_STREAM = [
@@ -21,7 +19,7 @@ _EVENT_STREAM = [
 
 
 async def send_reply(exchange: Exchange, reply: Reply, send: Send) -> None:
-    """Raises what ``Reply`` raises only if nothing has been sent yet; later failures become an error event."""
+    """Raises what ``Reply`` raises, also when the answer has begun: ``send_error`` knows what to do then."""
     exchange.attempts = reply.attempts
     exchange.waited = reply.waited
     exchange.target = reply.target
@@ -44,33 +42,19 @@ async def _send_body(exchange: Exchange, reply: Reply, send: Send) -> None:
 
 async def _send_stream(exchange: Exchange, reply: Reply, send: Send) -> None:
     await _start(exchange, 200, [*_EVENT_STREAM, *_headers(exchange, reply)], send)
-    try:
-        async for chunk in reply:
-            exchange.bytes_out += len(chunk.raw)
-            if chunk.usage is not None:
-                exchange.usage = chunk.usage
-            await _send_chunk(chunk, send)
-    except (ProviderError, DeadlineExceeded) as error:
-        # Returning without the last, empty body makes the server abort the chunked encoding, so that even a
-        # client that ignores the error event cannot take the answer for a complete one.
-        exchange.end = "cut"
-        exchange.error = error.reason
-        await send(
-            {"type": "http.response.body", "body": encode(answer_for(error).as_object()), "more_body": True},
-        )
-        return
+    async for chunk in reply:
+        exchange.bytes_out += len(chunk.raw)
+        if chunk.usage is not None:
+            exchange.usage = chunk.usage
+        await send({"type": "http.response.body", "body": chunk.raw, "more_body": True})
     await send({"type": "http.response.body", "body": b""})
 
 
-async def _send_chunk(chunk: Chunk, send: Send) -> None:
-    await send({"type": "http.response.body", "body": chunk.raw, "more_body": True})
-
-
 async def send_error(exchange: Exchange, answer: ErrorAnswer, send: Send) -> None:
-    """For failures before the status line. After it there is nothing more to say, and nothing is sent."""
+    """A status and an error object; or, in a stream that has begun, one last event."""
     exchange.error = answer.code
     if exchange.first_byte is not None:
-        exchange.end = "cut"
+        await _break_off(exchange, answer, send)
         return
     body = answer.encoded()
     headers = [
@@ -82,6 +66,15 @@ async def send_error(exchange: Exchange, answer: ErrorAnswer, send: Send) -> Non
     await _start(exchange, answer.status, headers, send)
     await send({"type": "http.response.body", "body": body})
     exchange.bytes_out = len(body)
+
+
+async def _break_off(exchange: Exchange, answer: ErrorAnswer, send: Send) -> None:
+    """Never the last, empty body: without it the server aborts the chunked encoding, so that even a client that
+    ignores the error event cannot take the answer for a complete one.
+    """
+    exchange.end = "cut"
+    if exchange.stream:
+        await send({"type": "http.response.body", "body": encode(answer.as_object()), "more_body": True})
 
 
 def _headers(exchange: Exchange, reply: Reply) -> list[tuple[bytes, bytes]]:
