@@ -50,7 +50,7 @@ def from_status(status: int, headers: Mapping[str, str], body: bytes, name: str)
     if 300 <= status < 400:
         return Misconfigured(f"{said}: redirects are not followed", status=status)
     if status == 429:
-        if _error_code(body) in _QUOTA_CODES:
+        if _is_quota(_error_in(body)):
             return QuotaExhausted(f"{name} has no quota left (429)", status=status)
         return RateLimited(said, status=status, retry_after=retry_after)
     if status in (503, 529):
@@ -60,11 +60,11 @@ def from_status(status: int, headers: Mapping[str, str], body: bytes, name: str)
 
 def from_event(error: Any, name: str) -> ProviderError:
     """The error for an ``error`` member in a stream or in a body with status 200: an object or a string."""
-    code = error.get("code") if isinstance(error, dict) else None
-    kind = error.get("type") if isinstance(error, dict) else None
+    code = _member(error, "code")
+    kind = _member(error, "type")
     status = code if isinstance(code, int) and 400 <= code < 600 else None
     said = f"{name} sent an error inside its answer"
-    if code in _QUOTA_CODES or kind in _QUOTA_CODES:
+    if _is_quota(error):
         return QuotaExhausted(f"{said}: no quota left", status=status)
     if status == 429 or code == "rate_limit_exceeded" or kind == "rate_limit_error":
         return RateLimited(said, status=status)
@@ -86,7 +86,7 @@ def retry_after_seconds(headers: Mapping[str, str]) -> float | None:
         return seconds
     try:
         return max(0.0, (parsedate_to_datetime(value) - parsedate_to_datetime(headers["date"])).total_seconds())
-    except (KeyError, ValueError, TypeError):  # no Date, no date, or one of them without a time zone
+    except (KeyError, ValueError, TypeError, OverflowError):  # no Date, no date, or one without a time zone
         return None
 
 
@@ -98,9 +98,17 @@ def _number(text: str | None) -> float | None:
     return number if number is not None and 0 <= number < float("inf") else None
 
 
-def _error_code(body: bytes) -> Any:
+def _error_in(body: bytes) -> Any:
     try:
-        error = orjson.loads(body)["error"]
-        return error.get("code") or error.get("type")
-    except (ValueError, TypeError, KeyError, AttributeError):
+        return orjson.loads(body)["error"]
+    except (ValueError, TypeError, KeyError):
         return None
+
+
+def _member(error: Any, name: str) -> int | str | None:
+    value = error.get(name) if isinstance(error, dict) else None
+    return value if isinstance(value, int | str) else None
+
+
+def _is_quota(error: Any) -> bool:
+    return _member(error, "code") in _QUOTA_CODES or _member(error, "type") in _QUOTA_CODES

@@ -22,7 +22,7 @@ from providers.errors import Disconnected, Malformed, ProviderError, Truncated
 from providers.failures import from_event, from_status
 from providers.http import MAX_BODY_BYTES, MAX_ERROR_BODY_BYTES, Upstream, finish, foreign_errors, read_body
 from providers.reading import failure_in, reader_for, require_substance
-from providers.sse import Splitter, parse
+from providers.sse import Splitter, comments_of, parse
 
 DONE = b"data: [DONE]\n\n"
 _TRAVELLING = ("retry-after", "retry-after-ms", "x-should-retry", "openai-processing-ms", "openai-version")
@@ -156,8 +156,8 @@ class EventStream:
         for event in events:
             raw, data = parse(event)
             if data is None:
-                if event.lstrip().startswith(b":"):
-                    raws.append(raw)  # a comment keeps the client's connection alive too
+                if comment := comments_of(event):
+                    raws.append(comment)  # it keeps the client's connection alive too
                 continue
             try:
                 bears = self._take(data)

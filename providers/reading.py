@@ -58,11 +58,13 @@ class ChoicesReader:
             self.usage = read_usage(usage)
         content = False
         for choice in _dicts(payload.get("choices")):
-            index = choice.get("index", 0)
+            index = choice.get("index")
+            if not isinstance(index, int):
+                index = 0
             if self._says(choice):
                 content = True
             reason = choice.get("finish_reason")
-            if reason is None:
+            if not reason:
                 if index not in self._finished:
                     self._open.add(index)
                 continue

@@ -31,6 +31,11 @@ class Splitter:
 
     def feed(self, data: bytes) -> list[bytes]:
         if not self._started:
+            data = self._buffer + data
+            self._buffer = b""
+            if len(data) < len(_BOM) and _BOM.startswith(data):
+                self._buffer = data
+                return []
             self._started = True
             data = data.removeprefix(_BOM)  # some clients lose the first event over it
         if not self._buffer and data.endswith(b"\n\n") and b"\r" not in data:  # the usual case
@@ -74,6 +79,15 @@ def parse(event: bytes) -> tuple[bytes, bytes | None]:
     if len(kept) != len(lines):
         event = b"\n".join(line for line in kept if line) + b"\n\n"
     return event, b"\n".join(data).strip() if data else None
+
+
+def comments_of(event: bytes) -> bytes:
+    """The comment lines of an event without data, and nothing else of it; empty if it has none."""
+    lines = [line for line in _LINE_END.split(event) if line]
+    comments = [line for line in lines if line.startswith(b":")]
+    if len(comments) == len(lines):
+        return event if lines else b""
+    return b"\n".join(comments) + b"\n\n" if comments else b""
 
 
 def encode(data: bytes, event: str | None = None) -> bytes:

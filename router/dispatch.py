@@ -73,8 +73,7 @@ class Dispatcher:
         journey.start()
         try:
             tickets += admit_all(self._rules, attempt, loop.time())
-            if (pause := attempt.starts - loop.time()) > 0:
-                await asyncio.sleep(pause)
+            await journey.pause(attempt)
             tickets += admit_all(self._guards, attempt, loop.time())
             stream, held = await begin(attempt)
         except Refused as refusal:
@@ -129,6 +128,16 @@ class Journey:
     def start(self) -> None:
         self._started = self._stopwatch()
 
+    async def pause(self, attempt: Attempt) -> None:
+        """Wait until the attempt may start. The wait is on its target's account, but not part of the attempt."""
+        seconds = attempt.starts - self._now()
+        if seconds <= 0:
+            return
+        await asyncio.sleep(seconds)
+        began = self._stopwatch()
+        self.waited += began - self._started
+        self._started = began
+
     def note(self, attempt: Attempt, label: str) -> None:
         """An attempt is over, or has reached its commit point."""
         seconds = self._stopwatch() - self._started
@@ -152,7 +161,9 @@ class Journey:
             backoff = self._route.retry.backoff
             chance = unit(self._seed, self._call.request.id, f"pause {len(self.tried)}")
             pause = chance * min(backoff.cap, backoff.base * 2.0**tries)
-        self._not_before[target] = self._now() + pause
+        starts = self._not_before[target] = self._now() + pause
+        if starts >= self._deadline:
+            self._barred.add(target)
 
     def refused(self, attempt: Attempt, refusal: Refused) -> None:
         """Raises ``RouterError`` if the refusal ends the call."""

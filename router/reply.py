@@ -48,8 +48,8 @@ class Reply:
 
     @property
     def route_reason(self) -> str:
-        """Why this target: failover if an earlier attempt went to another one, else pin or weight."""
-        if self.attempts[0].target is not self.attempt.target:
+        """Why this target: failover if any attempt went to another one, else pin or weight."""
+        if any(tried.target is not self.attempt.target for tried in self.attempts):
             return "failover"
         return "weight" if self.attempt.call.pin is None else "pin"
 

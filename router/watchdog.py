@@ -31,7 +31,10 @@ class Watchdog:
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - a coroutine runs in a task
         cancelling = task.cancelling()
-        self._content_by += self._loop.time() - self._left  # the reader's own time is not the upstream's
+        now = self._loop.time()
+        if now >= self._deadline:  # a stream whose chunks are all there never lets the timer go off
+            raise self._over()
+        self._content_by += now - self._left  # the reader's own time is not the upstream's
         self._waiting = task
         if self._timer is None:
             self._arm()
@@ -71,5 +74,9 @@ class Watchdog:
 
     def _verdict(self) -> Exception:
         if self._deadline <= self._content_by:
-            return DeadlineExceeded("the call's time was over before the answer was")
+            return self._over()
         return TimedOut("idle", self._idle)
+
+    @staticmethod
+    def _over() -> DeadlineExceeded:
+        return DeadlineExceeded("the call's time was over before the answer was")

@@ -1,17 +1,45 @@
-"""Settings from YAML and the environment: read, checked as a whole, or refused with every line that is wrong."""
+"""Configuration in: a file, the environment, or the built-in demo. Out: frozen settings, or every problem at once.
+
+    file or environment ─► Draft ─ overlay ─► validate ─ check ─► Settings
+                           data and lines     pydantic   how parts fit
+
+Reads no environment by itself and makes no objects of the running gateway.
+"""
 
 from app.settings.load import Loaded, load
-from app.settings.model import DefaultsSettings, RouteSettings, ServerSettings, Settings, TargetSettings
+from app.settings.model import (
+    BackoffOverrides,
+    BackoffSettings,
+    DefaultsSettings,
+    ProviderSettings,
+    RetryOverrides,
+    RetrySettings,
+    RouteSettings,
+    ServerSettings,
+    Settings,
+    TargetSettings,
+    TelemetrySettings,
+    TimeoutOverrides,
+    TimeoutSettings,
+)
 from app.settings.problems import Problem, SettingsError
 
 __all__ = [
+    "BackoffOverrides",
+    "BackoffSettings",
     "DefaultsSettings",
     "Loaded",
     "Problem",
+    "ProviderSettings",
+    "RetryOverrides",
+    "RetrySettings",
     "RouteSettings",
     "ServerSettings",
     "Settings",
     "SettingsError",
     "TargetSettings",
+    "TelemetrySettings",
+    "TimeoutOverrides",
+    "TimeoutSettings",
     "load",
 ]

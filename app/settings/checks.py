@@ -1,112 +1,138 @@
-"""What is right piece by piece and wrong as a whole. Each check yields its problems; none stops at the first."""
+"""How the parts fit together: names that must meet, limits that exclude each other, failover that cannot trigger.
+
+Works on what is sound in a draft; a name or a list that could not be read is "" or [] there and decides nothing.
+"""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator
-from urllib.parse import urlsplit
+from collections.abc import Iterator, Sequence
+from itertools import chain
 
-from app.settings.document import Document
-from app.settings.model import RouteSettings, Settings
-from app.settings.problems import Problem, suggestion
+from app.settings.draft import Draft
+from app.settings.model import RouteSettings, Settings, TimeoutOverrides, TimeoutSettings
+from app.settings.problems import Location, unknown, written
 
+# Each can only act if it is not longer than the other.
+BOUNDS = (
+    ("connect", "first_token"),
+    ("connect", "attempt"),
+    ("first_token", "total"),
+    ("idle", "total"),
+    ("attempt", "total"),
+)
 
-def cross_check(settings: Settings, document: Document) -> list[Problem]:
-    return [
-        *_providers(settings, document),
-        *_routes(settings, document),
-        *_targets(settings, document),
-        *_failover(settings, document),
-        *_timeouts(settings, document),
-    ]
-
-
-def _providers(settings: Settings, document: Document) -> Iterator[Problem]:
-    seen: set[str] = set()
-    used = {target.provider for route in settings.routes for target in route.targets}
-    for index, provider in enumerate(settings.providers):
-        path = ("providers", index, "name")
-        if provider.name in seen:
-            yield Problem.at(document.where(path), path, f'there is another provider named "{provider.name}"')
-        elif provider.name not in used:
-            message = f'no route uses the provider "{provider.name}"'
-            yield Problem.at(document.where(path), path, message, "add it to a route, or remove it")
-        seen.add(provider.name)
-        base_url = getattr(provider.options, "base_url", None)
-        if isinstance(base_url, str) and not _is_http(base_url):
-            where = ("providers", index, "base_url")
-            yield Problem.at(document.where(where), where, "must be http://host… or https://host…, without credentials")
+Finding = tuple[Location, str] | tuple[Location, str, str | None]
+# A timeout in force: seconds, and where it was written; nowhere if it is the built-in default.
+Timeouts = dict[str, tuple[float, Location | None]]
 
 
-def _is_http(url: str) -> bool:
-    try:
-        parts = urlsplit(url)
-        _ = parts.port  # raises if it is no number
-    except ValueError:
-        return False
-    return parts.scheme in ("http", "https") and bool(parts.hostname) and "@" not in parts.netloc
+def check(settings: Settings, draft: Draft) -> None:
+    """Add to the draft's problems. What has one already gets no second."""
+    faulty = frozenset(draft.faulty)
+    findings = chain(
+        _duplicates(settings, draft),
+        _unknown_providers(settings),
+        _unused_providers(settings),
+        _idle_routes(settings),
+        _failover(settings),
+        _timeouts(settings, draft),
+    )
+    for location, message, *suggestion in findings:
+        if location not in faulty:
+            draft.refuse(location, message, *suggestion)
 
 
-def _routes(settings: Settings, document: Document) -> Iterator[Problem]:
-    counted = Counter(route.model for route in settings.routes)
-    for index, route in enumerate(settings.routes):
-        path = ("routes", index, "model")
-        if counted[route.model] > 1:
-            yield Problem.at(document.where(path), path, f'there is another route for "{route.model}"')
-        if not any(target.weight for target in route.targets):
-            where = ("routes", index, "targets")
-            yield Problem.at(document.where(where), where, "all weights are 0: nothing could ever be picked")
+def _duplicates(settings: Settings, draft: Draft) -> Iterator[Finding]:
+    providers = [(("providers", n, "name"), provider.name) for n, provider in enumerate(settings.providers)]
+    yield from _twice("provider", providers, draft)
+    routes = [(("routes", n, "model"), route.model) for n, route in enumerate(settings.routes)]
+    yield from _twice("route for model", routes, draft)
+    for n, route in enumerate(settings.routes):
+        targets = [
+            (("routes", n, "targets", m), target.provider and f"{target.provider}/{target.model or '*'}")
+            for m, target in enumerate(route.targets)
+        ]
+        yield from _twice("target", targets, draft)
 
 
-def _targets(settings: Settings, document: Document) -> Iterator[Problem]:
-    names = [provider.name for provider in settings.providers]
-    for number, route in enumerate(settings.routes):
-        seen: set[tuple[str, str | None]] = set()
-        for index, target in enumerate(route.targets):
-            path = ("routes", number, "targets", index, "provider")
-            if target.provider not in names:
-                message = f'there is no provider named "{target.provider}"'
-                yield Problem.at(document.where(path), path, message, suggestion(target.provider, names))
-            if (target.provider, target.model) in seen:
-                yield Problem.at(document.where(path), path, "the same target stands in this route already")
-            seen.add((target.provider, target.model))
+def _twice(what: str, named: Sequence[tuple[Location, str]], draft: Draft) -> Iterator[Finding]:
+    first: dict[str, Location] = {}
+    for location, name in named:
+        if name and first.setdefault(name, location) != location:
+            yield location, f'a second {what} "{name}"; the first is at {draft.where(first[name])}'
 
 
-def _failover(settings: Settings, document: Document) -> Iterator[Problem]:
-    for number, route in enumerate(settings.routes):
-        attempts = settings.defaults.retry.max_attempts
-        if route.retry is not None and route.retry.max_attempts is not None:
-            attempts = route.retry.max_attempts
-        tiers = {target.tier for target in route.targets if target.weight}
-        if attempts == 1 and len(tiers) > 1:
-            path = ("routes", number, "targets")
-            message = f"failover cannot trigger: max_attempts is 1, so tier {max(tiers)} is never tried"
-            yield Problem.at(document.where(path), path, message, "allow more attempts, or remove the tier")
+def _unknown_providers(settings: Settings) -> Iterator[Finding]:
+    known = [provider.name for provider in settings.providers]
+    if not all(known) or not known:
+        return
+    for n, route in enumerate(settings.routes):
+        for m, target in enumerate(route.targets):
+            if target.provider and target.provider not in known:
+                yield ("routes", n, "targets", m, "provider"), *unknown("provider", target.provider, known)
 
 
-def _timeouts(settings: Settings, document: Document) -> Iterator[Problem]:
-    defaults = settings.defaults.timeouts.model_dump()
-    yield from _excluded(defaults, ("defaults", "timeouts"), document)
-    for number, route in enumerate(settings.routes):
-        own = _over(defaults, route)
-        if own != defaults:
-            yield from _excluded(own, ("routes", number, "timeouts"), document)
-        for index, target in enumerate(route.targets):
-            if target.timeouts is not None:
-                values = own | target.timeouts.model_dump(exclude_none=True)
-                yield from _excluded(values, ("routes", number, "targets", index, "timeouts"), document)
+def _unused_providers(settings: Settings) -> Iterator[Finding]:
+    routes = settings.routes
+    if not routes or not all(route.targets and all(target.provider for target in route.targets) for route in routes):
+        return
+    used = {target.provider for route in routes for target in route.targets}
+    for n, provider in enumerate(settings.providers):
+        if provider.name and provider.name not in used:
+            yield ("providers", n), f'no route uses the provider "{provider.name}"; add a target for it, or remove it'
 
 
-def _over(defaults: dict[str, float], route: RouteSettings) -> dict[str, float]:
-    return defaults if route.timeouts is None else defaults | route.timeouts.model_dump(exclude_none=True)
+def _idle_routes(settings: Settings) -> Iterator[Finding]:
+    for n, route in enumerate(settings.routes):
+        if route.targets and all(target.weight == 0 for target in route.targets):
+            yield ("routes", n, "targets"), "every weight is 0, so nothing could ever be picked"
 
 
-def _excluded(values: dict[str, float], path: tuple[str | int, ...], document: Document) -> Iterator[Problem]:
-    """A limit that another one always cuts short."""
-    pairs = [("first_token", "total"), ("idle", "total"), ("attempt", "total")]
-    pairs += [("connect", "first_token"), ("connect", "attempt")]
-    for inner, outer in pairs:
-        if values[inner] > values[outer]:
-            where = (*path, inner)
-            message = f"{inner} ({values[inner]:g} s) can never pass: {outer} ({values[outer]:g} s) is shorter"
-            yield Problem.at(document.where(where), where, message)
+def _failover(settings: Settings) -> Iterator[Finding]:
+    for n, route in enumerate(settings.routes):
+        own = route.retry.max_attempts if route.retry else None
+        attempts = settings.defaults.retry.max_attempts if own is None else own
+        if attempts == 1 and len(route.targets) > 1 and any(target.tier > 0 for target in route.targets):
+            at: Location = (
+                ("defaults", "retry", "max_attempts") if own is None else ("routes", n, "retry", "max_attempts")
+            )
+            message = f'failover cannot trigger: 1 attempt, but the route for model "{route.model}" has a further tier'
+            yield at, message
+
+
+def _timeouts(settings: Settings, draft: Draft) -> Iterator[Finding]:
+    outermost: Timeouts = dict.fromkeys(TimeoutSettings.model_fields, (0.0, None))
+    at: Location = ("defaults", "timeouts")
+    defaults = _in_force(outermost, settings.defaults.timeouts, at, draft)
+    yield from _exclusions(defaults, at)
+    for n, route in enumerate(settings.routes):
+        yield from _route_timeouts(route, ("routes", n), defaults, draft)
+
+
+def _route_timeouts(route: RouteSettings, at: Location, defaults: Timeouts, draft: Draft) -> Iterator[Finding]:
+    of_route = _in_force(defaults, route.timeouts, (*at, "timeouts"), draft)
+    yield from _exclusions(of_route, (*at, "timeouts"))
+    for m, target in enumerate(route.targets):
+        inner = (*at, "targets", m, "timeouts")
+        if target.timeouts and target.timeouts.total is not None:
+            yield (*inner, "total"), "bounds all attempts together, so it belongs into the route's timeouts"
+        else:
+            yield from _exclusions(_in_force(of_route, target.timeouts, inner, draft), inner)
+
+
+def _in_force(outer: Timeouts, own: TimeoutSettings | TimeoutOverrides | None, at: Location, draft: Draft) -> Timeouts:
+    values = own.model_dump(exclude_none=True) if own else {}
+    written_here = {name: (*at, name) if (*at, name) in draft.places else None for name in values}
+    return outer | {name: (value, written_here[name]) for name, value in values.items()}
+
+
+def _exclusions(timeouts: Timeouts, at: Location) -> Iterator[Finding]:
+    """A built-in default gives way to what was written; two written ones must fit, and are told where they meet."""
+    for inner, outer in BOUNDS:
+        (short, short_at), (long, long_at) = timeouts[inner], timeouts[outer]
+        here = [place for place in (short_at, long_at) if place and place[: len(at)] == at]
+        if short > long and short_at and here:
+            whose = "" if long_at else ", the default"
+            message = f"{inner} ({short:g} s) is longer than {outer} ({long:g} s{whose}), so it could never act"
+            other = long_at if here[0] == short_at else short_at
+            yield here[0], f"{message}; the other is {written(other)}" if other and other[: len(at)] != at else message

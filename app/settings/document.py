@@ -1,136 +1,221 @@
-"""A YAML file as plain data, with the line of every value.
+"""YAML text into a draft: data, the line of every key, and ``${NAME}`` filled in. Knows no setting by name.
 
-Values are expanded (``${NAME}``, ``${NAME:-default}``, ``$$``) after parsing, so that a variable's content can never
-become structure. It does not know what any key means.
+Only the plain part of YAML: mappings, lists, text, numbers, truth values, null, anchors and merge keys.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 import yaml
 
-from app.settings.problems import Path, Problem, SettingsError
+from app.settings.draft import Draft
+from app.settings.problems import Location, Problem, SettingsError, written
 
-MAX_BYTES = 1024 * 1024
-MAX_VALUES = 100_000  # aliases can make a small file expand without end
-_VARIABLE = re.compile(r"\$\$|\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
+MAX_DEPTH = 32
+MAX_VALUES = 200_000  # aliases make a small file large
 
+_TAG = "tag:yaml.org,2002:"
+_RESOLVER = yaml.resolver.Resolver()
+_CONSTRUCTOR = yaml.constructor.SafeConstructor()
+_REFERENCE = re.compile(r"\$\$|\$\{(?P<name>[^{}]*?)(?::-(?P<default>[^{}]*))?\}|\$\{")
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
-@dataclass(slots=True)
-class Document:
-    """``places`` says where each value, such as ("routes", 0, "model"), was given: "breakwater.yaml:12"."""
+# In a flow mapping, {key: ${NAME}}, YAML takes the inner braces for its own. These stand in for them while it reads:
+# one character each, from the private use area, so that every column stays true.
+_BRACES = {ord("\ue000"): "{", ord("\ue001"): "}"}
+_SHIELDED = "$\ue000\\1\ue001"
 
-    name: str
-    data: dict[str, Any]
-    places: dict[Path, str] = field(default_factory=dict)
-
-    def where(self, path: Path) -> str:
-        """The place of ``path``, or of the nearest thing around it."""
-        while path and path not in self.places:
-            path = path[:-1]
-        return self.places.get(path, self.name)
+Entries = dict[str, tuple[yaml.Node, yaml.Node]]
 
 
-def read(name: str, raw: bytes, environ: Mapping[str, str]) -> Document:
-    """Raises ``SettingsError`` with every problem of form in the file."""
-    if len(raw) > MAX_BYTES:
-        raise SettingsError([Problem(name, "", f"the file is larger than {MAX_BYTES} bytes")])
+def read(text: str, label: str, environ: Mapping[str, str]) -> Draft:
+    """The draft of a whole file. Raises ``SettingsError`` where nothing can be read; else the draft has the problems."""
+    draft = Draft(label)
+    draft.places[()] = f"{label}:1"
+    node = _composed(text, label)
+    if node is None or _is_null(node):
+        raise SettingsError([Problem(label, "", "is empty; it needs `providers` and `routes`")])
+    if not isinstance(node, yaml.MappingNode):
+        raise SettingsError(
+            [Problem(f"{label}:1", "", "must be a mapping, with keys such as `providers` and `routes`")]
+        )
+    draft.data = _Reader(draft, environ).value(node, ())
+    return draft
+
+
+def read_value(text: str, draft: Draft) -> Any:
+    """A list or a mapping from one line. Raises ``ValueError`` that says why not; fills in no ``${NAME}``."""
+    part = Draft(draft.label)
     try:
-        root = yaml.compose(raw.decode("utf-8"), Loader=yaml.SafeLoader)
-    except UnicodeDecodeError as error:
-        line = raw[: error.start].count(b"\n") + 1
-        raise SettingsError([Problem(f"{name}:{line}", "", "the file is not UTF-8")]) from None
-    except yaml.YAMLError as error:
-        raise SettingsError([_syntax_problem(name, error)]) from None
-    if not isinstance(root, yaml.MappingNode):
-        raise SettingsError([Problem(f"{name}:1", "", "the file must hold a mapping: server, providers, routes, …")])
-    builder = _Builder(name, environ)
-    data = builder.mapping(root, ())
-    if builder.problems:
-        raise SettingsError(builder.problems)
-    return Document(name, data, {path: f"{name}:{line}" for path, line in builder.lines.items()})
+        node = _composed(text, draft.label)
+        value = None if node is None else _Reader(part, None).value(node, ())
+    except SettingsError as error:
+        raise ValueError(error.problems[0].message) from error
+    for problem in part.found():
+        raise ValueError(": ".join(text for text in (problem.key, problem.message) if text))
+    return value
 
 
-def expand(text: str, environ: Mapping[str, str]) -> tuple[str, list[str]]:
-    """``text`` with its variables replaced, and the names of those that are missing."""
-    missing: list[str] = []
+def _composed(text: str, label: str) -> yaml.Node | None:
+    shielded = re.sub(r"\$\{([^{}\n]*)\}", _SHIELDED, text)
+    try:
+        node: yaml.Node | None = yaml.compose(shielded, Loader=yaml.SafeLoader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        where = label if mark is None else f"{label}:{mark.line + 1}"
+        column = "" if mark is None else f" (column {mark.column + 1})"
+        message = f"not valid YAML: {_harmless(error.problem or 'cannot be parsed')}{column}"
+        raise SettingsError([Problem(where, "", message)]) from error
+    except yaml.YAMLError as error:  # a character that YAML does not allow
+        position = getattr(error, "position", 0)
+        where = f"{label}:{shielded.count(chr(10), 0, position) + 1}"
+        raise SettingsError([Problem(where, "", "not valid YAML: a control character")]) from error
+    except RecursionError as error:
+        raise SettingsError([Problem(label, "", "nested too deeply")]) from error
+    return node
 
-    def value(match: re.Match[str]) -> str:
+
+def _harmless(problem: str) -> str:
+    """PyYAML quotes names that it does not know, and what it takes for a name may be a key that begins with * or !."""
+    return re.sub(r" '[^<'][^']+'$", "", problem)
+
+
+def _is_null(node: yaml.Node) -> bool:
+    return isinstance(node, yaml.ScalarNode) and bool(node.tag == f"{_TAG}null")
+
+
+class _Reader:
+    """One walk over the nodes of a document. ``environ`` None leaves ``${NAME}`` as it is."""
+
+    def __init__(self, draft: Draft, environ: Mapping[str, str] | None) -> None:
+        self._draft = draft
+        self._environ = environ
+        self._left = MAX_VALUES
+        self._entries: dict[int, Entries] = {}
+        self._scalars: dict[int, Any] = {}
+
+    def value(self, node: yaml.Node, at: Location) -> Any:
+        """Raises ``SettingsError`` if it is too deep or too much."""
+        self._spend(at)
+        if isinstance(node, yaml.ScalarNode):
+            return self._scalar(node, at)
+        if node.tag not in (f"{_TAG}map", f"{_TAG}seq"):
+            self._draft.unreadable(at, "YAML tags are not supported")
+            return None
+        if isinstance(node, yaml.MappingNode):
+            entries = self._entries_of(node, at)
+            return {name: self._placed(key, child, (*at, name)) for name, (key, child) in entries.items()}
+        return [self._placed(child, child, (*at, number)) for number, child in enumerate(node.value)]
+
+    def _spend(self, at: Location) -> None:
+        self._left -= 1
+        if self._left < 0:
+            raise SettingsError([Problem(self._draft.where(at), written(at[:3]), "aliases make it too large")])
+        if len(at) > MAX_DEPTH:
+            message = "nested too deeply, or an alias that contains itself"
+            raise SettingsError([Problem(self._draft.where(at), written(at[:3]), message)])
+
+    def _placed(self, marked: yaml.Node, node: yaml.Node, at: Location) -> Any:
+        self._draft.places[at] = self._line(marked)
+        return self.value(node, at)
+
+    def _line(self, node: yaml.Node) -> str:
+        return f"{self._draft.label}:{node.start_mark.line + 1}"
+
+    def _entries_of(self, node: yaml.MappingNode, at: Location) -> Entries:
+        """Keys with their nodes: merged ones first, so that a mapping's own come over them."""
+        known = self._entries.get(id(node))
+        if known is not None:
+            return known
+        merged = self._entries[id(node)] = {}
+        own: Entries = {}
+        for key, child in node.value:
+            name = self._key(key)
+            if name is None:
+                self._complain(key, at, "a key must be plain text")
+            elif key.tag == f"{_TAG}merge":
+                self._merge(merged, child, at)
+            elif name in own:
+                first = own[name][0].start_mark.line + 1
+                self._complain(key, (*at, name), f"this key was given before, on line {first}")
+            else:
+                own[name] = (key, child)
+        merged.update(own)
+        return merged
+
+    def _merge(self, into: Entries, child: yaml.Node, at: Location) -> None:
+        for source in child.value if isinstance(child, yaml.SequenceNode) else [child]:
+            if not isinstance(source, yaml.MappingNode):
+                self._complain(source, at, "`<<` merges mappings only")
+                continue
+            for name, entry in self._entries_of(source, at).items():
+                self._spend(at)
+                into.setdefault(name, entry)
+
+    def _complain(self, node: yaml.Node, at: Location, message: str) -> None:
+        self._draft.problems.append(Problem(self._line(node), written(at), message))
+
+    @staticmethod
+    def _key(node: yaml.Node) -> str | None:
+        return str(node.value).translate(_BRACES) if isinstance(node, yaml.ScalarNode) else None
+
+    def _scalar(self, node: yaml.ScalarNode, at: Location) -> Any:
+        # Read once, however many aliases point here: an expanded text is not copied for each of them.
+        if id(node) not in self._scalars:
+            try:
+                self._scalars[id(node)] = self._parsed(node)
+            except ValueError as error:
+                self._scalars[id(node)] = error
+        value = self._scalars[id(node)]
+        if isinstance(value, ValueError):
+            self._draft.unreadable(at, str(value))
+            return None
+        return value
+
+    def _parsed(self, node: yaml.ScalarNode) -> Any:
+        """Raises ``ValueError`` that says why it cannot be read."""
+        plain = node.style is None
+        resolved = _RESOLVER.resolve(yaml.ScalarNode, node.value, (plain, not plain))  # type: ignore[no-untyped-call]
+        tag = node.tag.removeprefix(_TAG)
+        if tag != "str" and node.tag != resolved:
+            raise ValueError("YAML tags are not supported")
+        match tag:
+            case "null":
+                return None
+            case "bool":
+                return _CONSTRUCTOR.construct_yaml_bool(node)
+            case "int" | "float":
+                try:
+                    construct = _CONSTRUCTOR.construct_yaml_int if tag == "int" else _CONSTRUCTOR.construct_yaml_float
+                    return construct(node)
+                except ValueError:  # "0x_", or more digits than Python reads
+                    return node.value
+            case _:  # text, and what YAML 1.1 would make a date of
+                text = node.value.translate(_BRACES)
+                return text if self._environ is None else expanded(text, self._environ)
+
+
+def expanded(text: str, environ: Mapping[str, str]) -> str:
+    """``${NAME}`` and ``${NAME:-default}`` filled in; ``$$`` is ``$``. As in a shell, the default also stands in for
+    an empty variable. Raises ``ValueError`` that names the variable.
+    """
+
+    def fill(match: re.Match[str]) -> str:
         if match[0] == "$$":
             return "$"
-        found, default = environ.get(match[1]), match[2]
-        if not found and default is not None:  # as a shell does it: unset or empty
-            return default
-        if found is None:
-            missing.append(match[1])
-        return found or ""
+        name, default = match["name"], match["default"]
+        if name is None or not _NAME.fullmatch(name):
+            raise ValueError(
+                "`${` must go on as ${NAME} or ${NAME:-default}; write `$${` for the characters themselves"
+            )
+        value = environ.get(name)
+        if default is not None:
+            return value or default
+        if value is None:
+            raise ValueError(f"the environment variable {name} is not set; set it, or write ${{{name}:-default}}")
+        return value
 
-    return _VARIABLE.sub(value, text), missing
-
-
-class _Builder:
-    """Walks the node tree once; ``problems`` and ``lines`` grow on the way."""
-
-    def __init__(self, name: str, environ: Mapping[str, str]) -> None:
-        self.lines: dict[Path, int] = {}
-        self.problems: list[Problem] = []
-        self._name = name
-        self._environ = environ
-        self._values = 0
-        self._scalars = yaml.SafeLoader("")
-
-    def mapping(self, node: yaml.MappingNode, path: Path) -> dict[str, Any]:
-        self._scalars.flatten_mapping(node)  # << merges, as PyYAML does them
-        result: dict[str, Any] = {}
-        for key_node, value_node in node.value:
-            key = str(key_node.value)
-            here = (*path, key)
-            if key in result:
-                self._problem(key_node, here, f"given twice; first on line {self.lines[here]}")
-                continue
-            self.lines[here] = key_node.start_mark.line + 1
-            result[key] = self._value(value_node, here)
-        return result
-
-    def _value(self, node: yaml.Node, path: Path) -> Any:
-        self._values += 1
-        if self._values > MAX_VALUES:
-            raise SettingsError([Problem(self._name, "", f"the file expands to more than {MAX_VALUES} values")])
-        if isinstance(node, yaml.MappingNode):
-            return self.mapping(node, path)
-        if isinstance(node, yaml.SequenceNode):
-            items = []
-            for index, item in enumerate(node.value):
-                self.lines[*path, index] = item.start_mark.line + 1
-                items.append(self._value(item, (*path, index)))
-            return items
-        return self._scalar(node, path)
-
-    def _scalar(self, node: yaml.Node, path: Path) -> Any:
-        try:
-            value = self._scalars.construct_object(node)
-        except (yaml.YAMLError, ValueError):
-            self._problem(node, path, "this value cannot be read")
-            return None
-        if not isinstance(value, str):
-            return value
-        text, missing = expand(value, self._environ)
-        for variable in missing:
-            hint = f"set it, or give a default: ${{{variable}:-}}"
-            self._problem(node, path, f"the environment variable {variable} is not set", hint)
-        return text
-
-    def _problem(self, node: yaml.Node, path: Path, message: str, hint: str | None = None) -> None:
-        self.problems.append(Problem.at(f"{self._name}:{node.start_mark.line + 1}", path, message, hint))
-
-
-def _syntax_problem(name: str, error: yaml.YAMLError) -> Problem:
-    mark = getattr(error, "problem_mark", None)
-    what = getattr(error, "problem", None) or str(error)
-    if mark is None:
-        return Problem(f"{name}:1", "", f"this is not YAML: {what}")
-    return Problem(f"{name}:{mark.line + 1}", "", f"this is not YAML: {what} (column {mark.column + 1})")
+    return _REFERENCE.sub(fill, text)

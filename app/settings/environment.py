@@ -1,108 +1,145 @@
-"""Settings from the environment: laid over the file's data before anything is checked.
+"""What the environment says over the file: ``BREAKWATER_A__B``, the short names, and what this version refuses.
 
-Not pydantic-settings: it reads nested names too, but ignores unknown ones, and a setting that does nothing is an error here.
+Our own reader and not pydantic-settings: that passes over names that it does not know, cannot reach into lists, and
+tells no one which variable a value came from.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import math
+import re
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-import yaml
+from pydantic import BaseModel
 
-from app.settings.document import Document
-from app.settings.model import Settings
-from app.settings.problems import Path, Problem, suggestion
+from app.settings.document import read_value
+from app.settings.draft import Draft
+from app.settings.problems import THIS_VERSION, Location, Problem, unknown
 
 PREFIX = "BREAKWATER_"
-RESERVED = frozenset({"BREAKWATER_CONFIG", "BREAKWATER_API_KEY", "BREAKWATER_URL"})  # read by the commands themselves
-SHORT: Mapping[str, Path] = {
-    "HOST": ("server", "host"),
-    "PORT": ("server", "port"),
-    "LOG_LEVEL": ("telemetry", "log_level"),
-}
-NO_AUTHENTICATION_YET = ("GATEWAY_API_KEYS", "JWT_SECRET")
-_TRUE = frozenset({"1", "true", "yes", "on"})
+CONFIG = "BREAKWATER_CONFIG"
+SHORT = {"HOST": ("server", "host"), "PORT": ("server", "port"), "LOG_LEVEL": ("telemetry", "log_level")}
+AUTHENTICATION = ("GATEWAY_API_KEYS", "JWT_SECRET")
 
 
-def overlay(document: Document, environ: Mapping[str, str]) -> list[Problem]:
-    """Change ``document`` in place. BREAKWATER_* is stronger than a short name, and that than the file."""
-    problems = [
-        Problem(f"environment {name}", "", "this version has no authentication yet", "unset it, and listen on loopback")
-        for name in NO_AUTHENTICATION_YET
-        if environ.get(name)
+def overlay(draft: Draft, environ: Mapping[str, str]) -> None:
+    """Write the environment over the draft. A variable that is empty is not set."""
+    given = {name: text for name, text in sorted(environ.items()) if text.strip()}
+    for name in AUTHENTICATION:
+        if name in given:
+            message = (
+                f"this version ({THIS_VERSION}) has no authentication yet; unset it: "
+                "a control that looks on but is not is worse than none"
+            )
+            draft.problems.append(Problem(f"environment {name}", "", message))
+    for name, parts in SHORT.items():
+        if name in given:
+            draft.put(parts, given[name].strip(), f"environment {name}")
+    if "DEBUG" in given:
+        _debug(draft, given["DEBUG"])
+    for name in _settings_among(given):
+        _set(draft, name, given[name])
+    if "PROVIDER_WEIGHTS" in given:
+        _weigh(draft, given["PROVIDER_WEIGHTS"])
+
+
+def names_of(model: type[BaseModel], prefix: str = PREFIX) -> list[str]:
+    """The variables of all settings, lists as one."""
+    names: list[str] = []
+    for name, field in model.model_fields.items():
+        hint = field.annotation
+        if isinstance(hint, type) and issubclass(hint, BaseModel):
+            names += names_of(hint, f"{prefix}{name.upper()}__")
+        else:
+            names.append(f"{prefix}{name.upper()}")
+    return names
+
+
+def variable_of(where: str, location: Location) -> str | None:
+    """The variable that spells this location, if ``where`` is one: not a short name, and not one with a whole list."""
+    name = where.removeprefix("environment ")
+    spelled = _parts(name) if where != name and name.startswith(PREFIX) else []
+    return name if spelled[: len(location)] == list(location) else None
+
+
+def _parts(name: str) -> list[str]:
+    return name.removeprefix(PREFIX).lower().split("__")
+
+
+def _settings_among(given: Mapping[str, str]) -> Iterator[str]:
+    """The variables meant for us. Kubernetes describes every service to every pod of its namespace in variables:
+    beside a service named breakwater, BREAKWATER_PORT is none of ours.
+    """
+    services = [
+        name.removesuffix("_SERVICE_HOST")
+        for name in given
+        if name.startswith(PREFIX)
+        and name.endswith("_SERVICE_HOST")
+        and re.match(r"(tcp|udp|sctp)://", given.get(name.removesuffix("_SERVICE_HOST") + "_PORT", ""))
     ]
-    for name, path in SHORT.items():
-        if value := environ.get(name):
-            _put(document, path, value.upper() if name == "LOG_LEVEL" else value, name)
-    if environ.get("DEBUG", "").lower() in _TRUE:
-        _put(document, SHORT["LOG_LEVEL"], "DEBUG", "DEBUG")
-    for name in sorted(environ):
-        if name.startswith(PREFIX) and name not in RESERVED:
-            problems += _prefixed(document, name, environ[name])
-    if weights := environ.get("PROVIDER_WEIGHTS"):
-        problems += _weights(document, weights)
-    return problems
+    foreign = tuple(f"{service}_{rest}" for service in services for rest in ("SERVICE_", "PORT"))
+    for name in given:
+        if name.startswith(PREFIX) and name != CONFIG and not name.startswith(foreign):
+            yield name
 
 
-def _prefixed(document: Document, name: str, text: str) -> list[Problem]:
-    path: Path = tuple(part.lower() for part in name.removeprefix(PREFIX).split("__"))
-    sections = Settings.model_fields
-    if path[0] not in sections:
-        known = [PREFIX + section.upper() for section in sections]
-        return [
-            Problem(f"environment {name}", "", "unknown setting", suggestion(name.split("__", maxsplit=1)[0], known))
-        ]
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError:
-        value = text
-    if not _put(document, path, value, name):
-        return [Problem.at(f"environment {name}", path, "a list is set as a whole: give it as JSON")]
-    return []
+def _set(draft: Draft, name: str, text: str) -> None:
+    # Only lists, mappings and null are read as YAML. Everything else stays as it is and becomes a number where one is
+    # wanted: a key such as `abc #1` or `0123` must not lose its end or its zero.
+    text = text.strip()
+    value: Any = text
+    if text[0] in "[{" or text in ("null", "~"):
+        try:
+            value = read_value(text, draft)
+        except ValueError as error:
+            draft.problems.append(Problem(f"environment {name}", "", str(error)))
+            return
+    draft.put(_parts(name), value, f"environment {name}")
 
 
-def _put(document: Document, path: Path, value: Any, name: str) -> bool:
-    """False if the path leads through something that is no mapping."""
-    place = document.data
-    for part in path[:-1]:
-        inner = place.get(str(part))
-        if inner is None:
-            inner = place[str(part)] = {}
-        if not isinstance(inner, dict):
-            return False
-        place = inner
-    place[str(path[-1])] = value
-    for known in [known for known in document.places if known[: len(path)] == path]:
-        del document.places[known]
-    document.places[path] = f"environment {name}"
-    return True
+def _debug(draft: Draft, text: str) -> None:
+    match text.strip().lower():
+        case "1" | "true" | "yes" | "on":
+            draft.put(("telemetry", "log_level"), "DEBUG", "environment DEBUG")
+        case "0" | "false" | "no" | "off":
+            pass
+        case _:
+            draft.problems.append(Problem("environment DEBUG", "", "must be true or false"))
 
 
-def _weights(document: Document, text: str) -> list[Problem]:
+def _weigh(draft: Draft, text: str) -> None:
+    """PROVIDER_WEIGHTS over the weight of every target that no stronger variable gives."""
     where = "environment PROVIDER_WEIGHTS"
     try:
         weights = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         weights = None
     if not isinstance(weights, dict):
-        return [Problem(where, "", 'must be a JSON object: {"openai": 70, "vllm": 30}')]
-    providers = [entry.get("name") for entry in _mappings(document.data.get("providers"))]
-    names = [name for name in providers if isinstance(name, str)]
-    problems = [
-        Problem(where, name, "there is no such provider", suggestion(name, names))
-        for name in weights
-        if name not in names
-    ]
-    for number, route in enumerate(_mappings(document.data.get("routes"))):
-        for index, target in enumerate(_mappings(route.get("targets"))):
-            provider = target.get("provider")
-            if isinstance(provider, str) and provider in weights:
-                target["weight"] = weights[provider]
-                document.places["routes", number, "targets", index, "weight"] = where
-    return problems
+        message = 'must be a JSON object of providers and weights, such as {"openai": 70, "vllm": 30}'
+        draft.problems.append(Problem(where, "", message))
+        return
+    known = [entry["name"] for _, entry in _mappings(draft.data.get("providers")) if isinstance(entry.get("name"), str)]
+    for name, weight in weights.items():
+        if name not in known:
+            message, suggestion = unknown("provider", name, known)
+            draft.problems.append(Problem(where, name, message, suggestion))
+        elif not _is_weight(weight):
+            draft.problems.append(Problem(where, name, "must be a number >= 0"))
+    for route, entry in _mappings(draft.data.get("routes")):
+        for target, values in _mappings(entry.get("targets")):
+            location: Location = ("routes", route, "targets", target, "weight")
+            weight = weights.get(values.get("provider")) if isinstance(values.get("provider"), str) else None
+            stronger = "weight" in values and draft.where(location).startswith(f"environment {PREFIX}")
+            if _is_weight(weight) and not stronger:
+                draft.put([str(part) for part in location], weight, where)
 
 
-def _mappings(value: Any) -> list[dict[str, Any]]:
-    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
+def _is_weight(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < math.inf
+
+
+def _mappings(value: Any) -> Iterator[tuple[int, dict[str, Any]]]:
+    if isinstance(value, list):
+        yield from ((number, entry) for number, entry in enumerate(value) if isinstance(entry, dict))

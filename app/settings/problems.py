@@ -1,54 +1,63 @@
-"""What is wrong with a configuration: where, which key, why, and what to do."""
+"""What is wrong with a configuration, in words: where it stands, which key, what to do about it."""
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+from difflib import get_close_matches
 
-Path = tuple[str | int, ...]
+THIS_VERSION = "0.1"
+
+# A place inside the configuration: keys and list positions, outermost first.
+Location = tuple[str | int, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """``where`` is "breakwater.yaml:12" or "environment NAME". Holds no value of a secret."""
+    """``where`` is "file:line" or "environment NAME"; ``suggestion`` is the nearest right name, if one is near."""
 
     where: str
     key: str
     message: str
     suggestion: str | None = None
 
-    @classmethod
-    def at(cls, where: str, path: Path, message: str, suggestion: str | None = None) -> Problem:
-        return cls(where, dotted(path), message, suggestion)
-
     def __str__(self) -> str:
-        head = f"{self.where}: {self.key}: " if self.key else f"{self.where}: "
-        tail = f"; {self.suggestion}" if self.suggestion else ""
-        return head + self.message + tail
+        text = ": ".join(part for part in (self.where, self.key, self.message) if part)
+        return text if self.suggestion is None else f'{text}; did you mean "{self.suggestion}"?'
 
 
 class SettingsError(Exception):
-    """Every problem at once, each on a line of its own."""
+    """The configuration cannot be used. ``problems`` are all that were found; one line each in the text."""
 
-    def __init__(self, problems: Sequence[Problem]) -> None:
-        super().__init__("\n".join(str(problem) for problem in problems))
+    def __init__(self, problems: Iterable[Problem]) -> None:
         self.problems = tuple(problems)
+        super().__init__("\n".join(str(problem) for problem in self.problems))
 
 
-def dotted(path: Path) -> str:
-    """("routes", 0, "model") as people write it: routes[0].model"""
+def written(location: Location) -> str:
+    """``("providers", 1, "kind")`` as ``providers[1].kind``."""
     text = ""
-    for part in path:
-        if isinstance(part, int):
-            text += f"[{part}]"
-        else:
-            text += f".{part}" if text else part
-    return text
+    for part in location:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}"
+    return text.removeprefix(".")
 
 
-def suggestion(wrong: str, known: Iterable[str]) -> str:
-    """The nearest known name, or all of them."""
-    names = sorted(known)
-    close = difflib.get_close_matches(wrong, names, n=1, cutoff=0.6)
-    return f'did you mean "{close[0]}"?' if close else f"known: {', '.join(names) or 'none'}"
+def nearest(name: str, known: Collection[str]) -> str | None:
+    folded = {candidate.lower(): candidate for candidate in known}
+    found = get_close_matches(name.lower(), folded, n=1)
+    return folded[found[0]] if found else None
+
+
+def unknown(what: str, name: str, known: Collection[str]) -> tuple[str, str | None]:
+    """Message and suggestion; without a near name, the message lists what is known."""
+    suggestion = nearest(name, known)
+    if suggestion is None and known:
+        return f"unknown {what}; known here: {', '.join(sorted(known))}", None
+    return f"unknown {what}", suggestion
+
+
+def not_yet(what: str) -> str:
+    return (
+        f"`{what}` is not in this version yet ({THIS_VERSION}); remove it: "
+        "a control that looks on but is not is worse than none"
+    )

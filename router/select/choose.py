@@ -68,8 +68,11 @@ def _rank(target: Target, pin: Pin | None) -> tuple[int, int]:
 def weighted(targets: Sequence[Target], scores: Sequence[float], chance: float) -> Target:
     """One of ``targets``, each with probability score / sum of scores; the first of equals if all are 0."""
     left = chance * sum(scores)
+    picked = targets[0]
     for target, score in zip(targets, scores, strict=True):
-        left -= score
-        if left < 0:
-            return target
-    return targets[-1] if scores[-1] > 0 else targets[0]
+        if score > 0:
+            picked = target  # also the answer if rounding leaves a little at the end
+            left -= score
+            if left < 0:
+                break
+    return picked

@@ -30,6 +30,8 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     def __init__(self) -> None:
         self._jump = _Jump()
         super().__init__(self._jump)
+        # asyncio's own is 1e-9 s: added to a time beyond 2**24 s it is lost, and no timer would ever be due.
+        self._clock_resolution = 1e-6
 
     def time(self) -> float:
         return self._jump.now

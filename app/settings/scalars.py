@@ -1,0 +1,96 @@
+"""Types of single values: numbers that are no truth values, distributions, addresses, secrets.
+
+Text that holds a number is a number, so that ``${PORT}`` can be one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from ipaddress import ip_network
+from typing import Annotated, Any
+from urllib.parse import urlsplit
+
+from annotated_types import Ge, Gt
+from pydantic import AfterValidator, AllowInfNan, BeforeValidator, PlainValidator
+
+from providers.law import Law
+
+
+def _no_truth_value(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise ValueError("must be a number, not true or false (YAML reads yes, no, on and off as these)")  # noqa: TRY004
+    return value
+
+
+def _law(value: Any) -> Law:
+    try:
+        return Law.parse(_numeric(value))
+    except OverflowError as error:
+        raise ValueError("a number is too large") from error
+
+
+def _numeric(value: Any) -> Any:
+    """The same with numbers where it had text that holds one."""
+    if isinstance(value, Mapping):
+        return {key: _numeric(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_numeric(inner) for inner in value]
+    if isinstance(value, str):
+        try:
+            return float(value)
+        except ValueError:
+            return value
+    return value
+
+
+def _network(value: str) -> str:
+    try:
+        ip_network(value)
+    except ValueError as error:
+        hint = "; it has bits set beyond its prefix" if "host bits" in str(error) else ""
+        raise ValueError(f"must be an IP address or a network such as 10.0.0.0/8{hint}") from error
+    return value
+
+
+def _web_address(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    try:
+        parts = urlsplit(value)
+        sound = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:  # a port or an IPv6 address that is none
+        sound = False
+    if not sound or any(character.isspace() or not character.isprintable() for character in value):
+        raise ValueError("must be an address such as https://host/v1")
+    if parts.username is not None or parts.password is not None:
+        raise ValueError("must not carry a user or password; use api_key or headers")
+    if parts.query or parts.fragment:
+        raise ValueError("must end where the endpoint's path begins, without ? or #")
+    return value
+
+
+def _secret(value: Any) -> Any:
+    """Blank is none. Files of secrets end in a line break, which no header may contain."""
+    return value.strip() or None if isinstance(value, str) else value
+
+
+def _one_line(value: Any) -> Any:
+    if isinstance(value, str) and not value.isprintable():
+        raise ValueError("contains a line break or a control character")
+    return value
+
+
+def _upper(value: Any) -> Any:
+    return value.upper() if isinstance(value, str) else value
+
+
+Whole = Annotated[int, BeforeValidator(_no_truth_value)]
+Number = Annotated[float, AllowInfNan(False), BeforeValidator(_no_truth_value)]
+Natural = Annotated[Whole, Ge(0)]
+NotNegative = Annotated[Number, Ge(0)]
+Positive = Annotated[Number, Gt(0)]
+ParsedLaw = Annotated[Law, PlainValidator(_law)]
+Network = Annotated[str, AfterValidator(_network)]
+UPPER = BeforeValidator(_upper)
+WEB_ADDRESS = AfterValidator(_web_address)
+SECRET = (BeforeValidator(_secret), AfterValidator(_one_line))
