@@ -5,6 +5,7 @@ Works on what is sound in a draft; a name or a list that could not be read is ""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from itertools import chain
 
@@ -92,7 +93,11 @@ def _failover(settings: Settings) -> Iterator[Finding]:
     for n, route in enumerate(settings.routes):
         own = route.retry.max_attempts if route.retry else None
         attempts = settings.defaults.retry.max_attempts if own is None else own
-        if attempts == 1 and len(route.targets) > 1 and any(target.tier > 0 for target in route.targets):
+        if (
+            attempts == 1
+            and len(route.targets) > 1
+            and any(target.tier > 0 and target.weight > 0 for target in route.targets)
+        ):
             at: Location = (
                 ("defaults", "retry", "max_attempts") if own is None else ("routes", n, "retry", "max_attempts")
             )
@@ -121,18 +126,25 @@ def _route_timeouts(route: RouteSettings, at: Location, defaults: Timeouts, draf
 
 
 def _in_force(outer: Timeouts, own: TimeoutSettings | TimeoutOverrides | None, at: Location, draft: Draft) -> Timeouts:
-    values = own.model_dump(exclude_none=True) if own else {}
-    written_here = {name: (*at, name) if (*at, name) in draft.places else None for name in values}
-    return outer | {name: (value, written_here[name]) for name, value in values.items()}
+    values: dict[str, float] = own.model_dump(exclude_none=True) if own else {}
+    # What is wrong already compares with nothing.
+    values |= dict.fromkeys((name for name in outer if (*at, name) in draft.faulty), math.nan)
+    return outer | {
+        name: (value, (*at, name) if (*at, name) in draft.places else None) for name, value in values.items()
+    }
 
 
 def _exclusions(timeouts: Timeouts, at: Location) -> Iterator[Finding]:
-    """A built-in default gives way to what was written; two written ones must fit, and are told where they meet."""
+    """Told where the two meet: at the innermost level that gives one of them."""
     for inner, outer in BOUNDS:
         (short, short_at), (long, long_at) = timeouts[inner], timeouts[outer]
         here = [place for place in (short_at, long_at) if place and place[: len(at)] == at]
-        if short > long and short_at and here:
-            whose = "" if long_at else ", the default"
-            message = f"{inner} ({short:g} s) is longer than {outer} ({long:g} s{whose}), so it could never act"
-            other = long_at if here[0] == short_at else short_at
-            yield here[0], f"{message}; the other is {written(other)}" if other and other[: len(at)] != at else message
+        if short > long and here:
+            told = f"{inner} ({_told(short, short_at, at)}) is longer than {outer} ({_told(long, long_at, at)})"
+            yield here[0], f"{told}, so it could never act"
+
+
+def _told(seconds: float, place: Location | None, at: Location) -> str:
+    if place is None:
+        return f"{seconds:g} s, the default"
+    return f"{seconds:g} s" if place[: len(at)] == at else f"{seconds:g} s, from {written(place[:-1])}"

@@ -20,6 +20,7 @@ from app.settings.problems import THIS_VERSION, Location, Problem, unknown
 
 PREFIX = "BREAKWATER_"
 CONFIG = "BREAKWATER_CONFIG"
+RESERVED = frozenset({CONFIG, "BREAKWATER_API_KEY", "BREAKWATER_URL"})  # read by the commands themselves
 SHORT = {"HOST": ("server", "host"), "PORT": ("server", "port"), "LOG_LEVEL": ("telemetry", "log_level")}
 AUTHENTICATION = ("GATEWAY_API_KEYS", "JWT_SECRET")
 
@@ -81,7 +82,7 @@ def _settings_among(given: Mapping[str, str]) -> Iterator[str]:
     ]
     foreign = tuple(f"{service}_{rest}" for service in services for rest in ("SERVICE_", "PORT"))
     for name in given:
-        if name.startswith(PREFIX) and name != CONFIG and not name.startswith(foreign):
+        if name.startswith(PREFIX) and name not in RESERVED and not name.startswith(foreign):
             yield name
 
 

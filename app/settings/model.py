@@ -28,7 +28,7 @@ from pydantic_core import PydanticCustomError
 
 from app.settings.options import build_options, option_names, refuse_unknown
 from app.settings.problems import not_yet
-from app.settings.scalars import UPPER, Natural, Network, NotNegative, Positive, Whole
+from app.settings.scalars import UPPER, Natural, Network, NotNegative, Positive, Whole, plain
 from providers import Kind, kinds
 
 LATER_STRATEGIES = ("least_busy", "latency", "cost", "affinity")
@@ -106,6 +106,8 @@ def _this_version(strategy: Any) -> Any:
 
 Port = Annotated[Whole, Ge(0), Le(65535)]
 Text = Annotated[str, StringConstraints(min_length=1)]
+# Ends up in response headers.
+Model = Annotated[str, StringConstraints(min_length=1, max_length=256), AfterValidator(plain)]
 
 
 class ServerSettings(Section):
@@ -116,7 +118,7 @@ class ServerSettings(Section):
     metrics_port: Port = 9090
     admin_port: Port = 8001
     drain_seconds: NotNegative = 30.0
-    max_body_mb: Positive = 20.0
+    max_body_mb: Annotated[Positive, Le(1000)] = 20.0
     receive_timeout_s: Positive = 10.0
     trusted_proxies: list[Network] = Field(default_factory=list)
 
@@ -184,14 +186,16 @@ class TargetSettings(Section):
     """``model`` None passes on the name that the client asked for; ``weight`` 0 is reached by a pin only."""
 
     provider: Text
-    model: Text | None = None
+    model: Model | None = None
     weight: NotNegative = 1.0
     tier: Natural = 0
     timeouts: TimeoutOverrides | None = None
 
 
 class RouteSettings(Section):
-    model: Text
+    """``model`` is the public name; "*" is any that no other route has."""
+
+    model: Model
     targets: list[TargetSettings] = Field(min_length=1)
     strategy: Annotated[Literal["weighted"], BeforeValidator(_this_version)] = "weighted"
     timeouts: TimeoutOverrides | None = None

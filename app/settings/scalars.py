@@ -80,6 +80,12 @@ def _one_line(value: Any) -> Any:
     return value
 
 
+def plain(value: str) -> str:
+    if not (value.isascii() and value.isprintable()):
+        raise ValueError("must consist of plain characters: printable ASCII")
+    return value
+
+
 def _upper(value: Any) -> Any:
     return value.upper() if isinstance(value, str) else value
 
