@@ -1,0 +1,309 @@
+"""Every section: its defaults, its bounds, its unknown keys, and what a later version will have."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from app.settings import (
+    DefaultsSettings,
+    ServerSettings,
+    Settings,
+    TelemetrySettings,
+    TimeoutOverrides,
+    TimeoutSettings,
+)
+from router import Retry, Timeouts
+
+MINIMAL = "providers: [{name: e, kind: echo}]\nroutes:\n- model: m\n  targets:\n  - provider: e\n"
+Complain = Callable[..., list[str]]
+
+
+def test_defaults_are_those_of_the_contract_and_of_the_core(loaded: Callable[..., Any]) -> None:
+    settings = loaded(MINIMAL).settings
+    assert settings.server == ServerSettings(
+        host="127.0.0.1",
+        port=8000,
+        metrics_port=9090,
+        admin_port=8001,
+        drain_seconds=30,
+        max_body_mb=20,
+        receive_timeout_s=10,
+        trusted_proxies=[],
+    )
+    assert settings.telemetry == TelemetrySettings(log_level="INFO", access_log=True)
+    assert settings.defaults.timeouts.model_dump() == asdict(Timeouts())
+    assert settings.defaults.retry.model_dump() == asdict(Retry())
+    assert settings.seed == 0
+    route = settings.routes[0]
+    assert (route.strategy, route.timeouts, route.retry) == ("weighted", None, None)
+    target = route.targets[0]
+    assert (target.model, target.weight, target.tier, target.timeouts) == (None, 1, 0, None)
+
+
+def test_every_value(loaded: Callable[..., Any]) -> None:
+    settings = loaded(
+        """
+server: {host: "::1", port: "80", metrics_port: 0, admin_port: 65535, drain_seconds: 0, max_body_mb: 0.5,
+         receive_timeout_s: 1, trusted_proxies: [10.0.0.0/8, "::1", 192.0.2.1]}
+providers: [{name: a.B-c_9, kind: echo}]
+routes:
+- {model: "*", strategy: weighted, timeouts: {total: 500}, retry: {max_attempts: 10, backoff: {cap: 0}},
+   targets: [{provider: a.B-c_9, model: x/y, weight: "2.5", tier: 3, timeouts: {idle: 1}}]}
+defaults: {timeouts: {connect: 1, first_token: 2, idle: 3, attempt: 4, total: 5},
+           retry: {max_attempts: 1, backoff: {base: 0, cap: 1e3}}}
+telemetry: {log_level: debug, access_log: no}
+seed: -3
+""".replace("total: 500", "total: 5.5")
+    ).settings
+    assert settings.model_dump(exclude={"providers"}) == {
+        "server": {
+            "host": "::1",
+            "port": 80,
+            "metrics_port": 0,
+            "admin_port": 65535,
+            "drain_seconds": 0,
+            "max_body_mb": 0.5,
+            "receive_timeout_s": 1,
+            "trusted_proxies": ["10.0.0.0/8", "::1", "192.0.2.1"],
+        },
+        "routes": [
+            {
+                "model": "*",
+                "strategy": "weighted",
+                "timeouts": {"connect": None, "first_token": None, "idle": None, "attempt": None, "total": 5.5},
+                "retry": {"max_attempts": 10, "backoff": {"base": None, "cap": 0}},
+                "targets": [
+                    {
+                        "provider": "a.B-c_9",
+                        "model": "x/y",
+                        "weight": 2.5,
+                        "tier": 3,
+                        "timeouts": {"connect": None, "first_token": None, "idle": 1, "attempt": None, "total": None},
+                    }
+                ],
+            }
+        ],
+        "defaults": {
+            "timeouts": {"connect": 1, "first_token": 2, "idle": 3, "attempt": 4, "total": 5},
+            "retry": {"max_attempts": 1, "backoff": {"base": 0, "cap": 1000}},
+        },
+        "telemetry": {"log_level": "DEBUG", "access_log": False},
+        "seed": -3,
+    }
+
+
+@pytest.mark.parametrize("section", ["server", "defaults", "telemetry"])
+def test_an_empty_section_has_its_defaults(loaded: Callable[..., Any], section: str) -> None:
+    assert loaded(f"{MINIMAL}{section}:\n").settings == loaded(MINIMAL).settings
+
+
+def test_frozen(loaded: Callable[..., Any]) -> None:
+    settings = loaded(MINIMAL).settings
+    with pytest.raises(ValidationError):
+        settings.server.port = 1
+
+
+def test_overrides_have_the_same_fields() -> None:
+    assert set(TimeoutOverrides.model_fields) == set(TimeoutSettings.model_fields)
+
+
+NUMBER = "must be a number, not true or false (YAML reads yes, no, on and off as these)"
+TEXT = "must be text; a number or a word such as yes becomes text in quotes"
+MAPPING = "must be a mapping of keys to values"
+NETWORK = "must be an IP address or a network such as 10.0.0.0/8"
+LEVELS = "must be 'INFO', 'DEBUG', 'WARNING' or 'ERROR'"
+
+
+@pytest.mark.parametrize(
+    ("line", "key", "message"),
+    [
+        ("server: {prot: 1}", "server.prot", 'unknown key; did you mean "port"?'),
+        ("server: {PORT: 1}", "server.PORT", 'unknown key; did you mean "port"?'),
+        (
+            "server: {xyz: 1}",
+            "server.xyz",
+            "unknown key; known here: admin_port, drain_seconds, host, max_body_mb, metrics_port, port, "
+            "receive_timeout_s, trusted_proxies",
+        ),
+        ("sever: {port: 1}", "sever", 'unknown key; did you mean "server"?'),
+        ("defaults: {timeout: {}}", "defaults.timeout", 'unknown key; did you mean "timeouts"?'),
+        ("defaults: {timeouts: {conect: 1}}", "defaults.timeouts.conect", 'unknown key; did you mean "connect"?'),
+        ("defaults: {retry: {attempts: 1}}", "defaults.retry.attempts", 'unknown key; did you mean "max_attempts"?'),
+        ("defaults: {retry: {backoff: {bas: 1}}}", "defaults.retry.backoff.bas", 'unknown key; did you mean "base"?'),
+        ("telemetry: {level: INFO}", "telemetry.level", 'unknown key; did you mean "log_level"?'),
+        ("server: 5", "server", MAPPING),
+        ("server: [1]", "server", MAPPING),
+        ("server: {host: ''}", "server.host", "must not be empty"),
+        ("server: {host: 5}", "server.host", TEXT),
+        ("server: {port: x}", "server.port", "must be a whole number"),
+        ("server: {port: 1.5}", "server.port", "must be a whole number"),
+        ("server: {port: }", "server.port", "must be a whole number"),
+        ("server: {port: on}", "server.port", NUMBER),
+        ("server: {port: -1}", "server.port", "must be greater than or equal to 0"),
+        ("server: {port: 65536}", "server.port", "must be less than or equal to 65535"),
+        ("server: {admin_port: 65536}", "server.admin_port", "must be less than or equal to 65535"),
+        ("server: {metrics_port: 65536}", "server.metrics_port", "must be less than or equal to 65535"),
+        ("server: {drain_seconds: -1}", "server.drain_seconds", "must be greater than or equal to 0"),
+        ("server: {drain_seconds: .inf}", "server.drain_seconds", "must be a finite number"),
+        ("server: {max_body_mb: 0}", "server.max_body_mb", "must be greater than 0"),
+        ("server: {max_body_mb: 1001}", "server.max_body_mb", "must be less than or equal to 1000"),
+        ("server: {receive_timeout_s: 0}", "server.receive_timeout_s", "must be greater than 0"),
+        ("server: {trusted_proxies: 10.0.0.1}", "server.trusted_proxies", "must be a list"),
+        ("server: {trusted_proxies: [10.0.0.1, host]}", "server.trusted_proxies[1]", NETWORK),
+        ("server: {trusted_proxies: ['*']}", "server.trusted_proxies[0]", NETWORK),
+        (
+            "server: {trusted_proxies: [10.0.0.1/8]}",
+            "server.trusted_proxies[0]",
+            f"{NETWORK}; it has bits set beyond its prefix",
+        ),
+        ("server: {trusted_proxies: [1]}", "server.trusted_proxies[0]", TEXT),
+        *(
+            (f"defaults: {{timeouts: {{{name}: 0}}}}", f"defaults.timeouts.{name}", "must be greater than 0")
+            for name in TimeoutSettings.model_fields
+        ),
+        ("defaults: {timeouts: {idle: .nan}}", "defaults.timeouts.idle", "must be a finite number"),
+        ("defaults: {timeouts: {idle: null}}", "defaults.timeouts.idle", "must be a number"),
+        ("defaults: {retry: {max_attempts: 0}}", "defaults.retry.max_attempts", "must be greater than or equal to 1"),
+        ("defaults: {retry: {max_attempts: 11}}", "defaults.retry.max_attempts", "must be less than or equal to 10"),
+        ("defaults: {retry: {max_attempts: yes}}", "defaults.retry.max_attempts", NUMBER),
+        (
+            "defaults: {retry: {backoff: {base: -1}}}",
+            "defaults.retry.backoff.base",
+            "must be greater than or equal to 0",
+        ),
+        ("telemetry: {log_level: LOUD}", "telemetry.log_level", LEVELS),
+        ("telemetry: {log_level: 5}", "telemetry.log_level", LEVELS),
+        ("telemetry: {access_log: maybe}", "telemetry.access_log", "must be true or false"),
+        ("telemetry: {access_log: 2}", "telemetry.access_log", "must be true or false"),
+        ("seed: x", "seed", "must be a whole number"),
+        ("seed: true", "seed", NUMBER),
+    ],
+)
+def test_a_wrong_value(complaints: Complain, line: str, key: str, message: str) -> None:
+    assert complaints(f"{MINIMAL}{line}") == [f"breakwater.yaml:6: {key}: {message}"]
+
+
+@pytest.mark.parametrize(
+    ("entry", "key", "message"),
+    [
+        ("weight: yes", "weight", NUMBER),
+        ("weight: -1", "weight", "must be greater than or equal to 0"),
+        ("weight: .inf", "weight", "must be a finite number"),
+        ("weight: " + "9" * 400, "weight", "must be a number"),
+        ("wieght: 1", "wieght", 'unknown key; did you mean "weight"?'),
+        ("tier: -1", "tier", "must be greater than or equal to 0"),
+        ("tier: 0.5", "tier", "must be a whole number"),
+        ("tier: no", "tier", NUMBER),
+        ("model: ''", "model", "must not be empty"),
+        ("model: 5", "model", TEXT),
+        ("model: 'größer'", "model", "must consist of plain characters: printable ASCII"),
+        ("timeouts: {idle: 0}", "timeouts.idle", "must be greater than 0"),
+        ("timeouts: {ilde: 1}", "timeouts.ilde", 'unknown key; did you mean "idle"?'),
+        ("timeouts: 5", "timeouts", MAPPING),
+        ("retry: {max_attempts: 1}", "retry", "unknown key; known here: model, provider, tier, timeouts, weight"),
+    ],
+)
+def test_a_wrong_target(complaints: Complain, entry: str, key: str, message: str) -> None:
+    told = complaints(f"{MINIMAL}    {entry}\n")
+    assert told == [f"breakwater.yaml:6: routes[0].targets[0].{key}: {message}"]
+
+
+@pytest.mark.parametrize(
+    ("entry", "key", "message"),
+    [
+        ("strategy: random", "strategy", "must be 'weighted'"),
+        ("strategy: [a]", "strategy", "must be 'weighted'"),
+        ("modle: x", "modle", 'unknown key; did you mean "model"?'),
+        ("timeouts: {total: x}", "timeouts.total", "must be a number"),
+        ("retry: {max_attempts: 0}", "retry.max_attempts", "must be greater than or equal to 1"),
+        ("retry: {backoff: {cap: x}}", "retry.backoff.cap", "must be a number"),
+        ("retry: {backoff: {cup: 1}}", "retry.backoff.cup", 'unknown key; did you mean "cap"?'),
+    ],
+)
+def test_a_wrong_route(complaints: Complain, entry: str, key: str, message: str) -> None:
+    assert complaints(f"{MINIMAL}  {entry}\n") == [f"breakwater.yaml:6: routes[0].{key}: {message}"]
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("seed: 1", ["1: providers: is missing", "1: routes: is missing"]),
+        ("providers: []\nroutes: []", ["1: providers: needs at least one", "2: routes: needs at least one"]),
+        ("providers: 1\nroutes: {a: b}", ["1: providers: must be a list", "2: routes: must be a list"]),
+        ("providers:\nroutes:", ["1: providers: must be a list", "2: routes: must be a list"]),
+        (
+            "providers: [{name: e, kind: echo}]\nroutes:\n- targets: []\n- model: m\n- 5\n-\n",
+            [
+                "3: routes[0].model: is missing",
+                "3: routes[0].targets: needs at least one",
+                "4: routes[1].targets: is missing",
+                "5: routes[2]: must be a mapping of keys to values",
+                "6: routes[3].model: is missing",
+                "6: routes[3].targets: is missing",
+            ],
+        ),
+        (
+            "providers: [{name: e, kind: echo}]\nroutes:\n- model: m\n  targets:\n  - {weight: 1}\n  - x\n",
+            ["5: routes[0].targets[0].provider: is missing", f"6: routes[0].targets[1]: {MAPPING}"],
+        ),
+    ],
+)
+def test_what_is_missing(complaints: Complain, text: str, wanted: list[str]) -> None:
+    assert complaints(text) == [f"breakwater.yaml:{line}" for line in wanted]
+
+
+def later(what: str) -> str:
+    return (
+        f"`{what}` is not in this version yet (0.1); remove it: a control that looks on but is not is worse than none"
+    )
+
+
+@pytest.mark.parametrize(
+    "section",
+    "shedding auth limits ledger guardrails cache passthrough chaos slo recorder admin".split(),
+)
+def test_a_section_of_a_later_version(complaints: Complain, section: str) -> None:
+    assert complaints(f"{MINIMAL}{section}: {{enabled: true}}") == [f"breakwater.yaml:6: {section}: {later(section)}"]
+
+
+@pytest.mark.parametrize(
+    ("line", "key"),
+    [
+        ("defaults: {breaker: {}}", "defaults.breaker"),
+        ("defaults: {concurrency: {}}", "defaults.concurrency"),
+        ("defaults: {retry: {budget: {}}}", "defaults.retry.budget"),
+        ("defaults: {retry: {concurrency: {}}}", "defaults.retry.concurrency"),
+        ("defaults: {retry: {backoff: {throttle_base: 1}}}", "defaults.retry.backoff.throttle_base"),
+        ("telemetry: {otlp_endpoint: x}", "telemetry.otlp_endpoint"),
+        ("telemetry: {trace_sample: 1}", "telemetry.trace_sample"),
+        ("telemetry: {content: on}", "telemetry.content"),
+        ("  mirror: {}", "routes[0].mirror"),
+        ("  hedge: {}", "routes[0].hedge"),
+        ("  breaker: {}", "routes[0].breaker"),
+        ("  retry: {budget: {}}", "routes[0].retry.budget"),
+        ("    breaker: {}", "routes[0].targets[0].breaker"),
+        ("    concurrency: {}", "routes[0].targets[0].concurrency"),
+    ],
+)
+def test_a_key_of_a_later_version(complaints: Complain, line: str, key: str) -> None:
+    assert complaints(f"{MINIMAL}{line}") == [f"breakwater.yaml:6: {key}: {later(key.rpartition('.')[2])}"]
+
+
+@pytest.mark.parametrize("strategy", ["least_busy", "latency", "cost", "affinity"])
+def test_a_strategy_of_a_later_version(complaints: Complain, strategy: str) -> None:
+    told = complaints(f"{MINIMAL}  strategy: {strategy}")
+    assert told == [f"breakwater.yaml:6: routes[0].strategy: {later(f'strategy: {strategy}')}"]
+
+
+def test_made_in_code() -> None:
+    raw = {"providers": [{"name": "e", "kind": "echo"}], "routes": [{"model": "m", "targets": [{"provider": "e"}]}]}
+    settings = Settings.model_validate(raw)
+    assert settings.providers[0].name == "e"
+    assert settings.defaults == DefaultsSettings()
+    with pytest.raises(ValidationError):
+        Settings.model_validate(raw | {"sever": {}})
