@@ -94,7 +94,15 @@ def describe(app: FastAPI) -> None:
                 title=app.title, version=app.version, description=app.description, routes=app.routes, tags=_TAGS
             )
             document["paths"] = {f"/v1/{path}": _operation(path) for path in _REQUESTS} | document["paths"]
-            document.setdefault("components", {}).setdefault("schemas", {})["Error"] = _ERROR_SCHEMA
+            # FastAPI's own 422 never leaves here: every error has the one shape.
+            one_model: Json = document["paths"]["/v1/models/{model}"]["get"]["responses"]
+            one_model.pop("422", None)
+            one_model["404"] = _error("404")
+            document["components"]["schemas"] = {
+                name: schema
+                for name, schema in document["components"]["schemas"].items()
+                if not name.endswith("ValidationError")
+            } | {"Error": _ERROR_SCHEMA}
             app.openapi_schema = document
         return app.openapi_schema
 
@@ -115,10 +123,9 @@ def _operation(path: str) -> Json:
     if "stream" in properties:
         content["text/event-stream"] = {"schema": {"type": "string"}}
     headers = {name: _header(text) for name, text in _RESPONSE_HEADERS.items()}
-    error = {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}
     responses: Json = {"200": {"description": "The upstream's answer, as it came.", "headers": headers}}
     responses["200"]["content"] = content
-    responses |= {status: {"description": text, "content": error} for status, text in ERRORS.items()}
+    responses |= {status: _error(status) for status in ERRORS}
     return {
         "post": {
             "tags": ["inference"],
@@ -132,6 +139,11 @@ def _operation(path: str) -> Json:
             "responses": responses,
         }
     }
+
+
+def _error(status: str) -> Json:
+    content = {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}
+    return {"description": ERRORS[status], "content": content}
 
 
 def _header(text: str) -> Json:

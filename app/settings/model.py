@@ -89,6 +89,8 @@ def _known_kind(kind: str, info: ValidationInfo) -> str:
 
 
 def _options(given: Any, info: ValidationInfo) -> Any:
+    if given is None:
+        return None
     known = _kinds(info)
     kind = known.get(info.data.get("kind", ""))
     if kind is None:

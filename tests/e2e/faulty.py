@@ -135,7 +135,7 @@ class Exchange:
         self.server = server
         self.head = head
         self.body = body
-        self.fields: dict[str, Any] = json.loads(body)
+        self.fields: dict[str, Any] = json.loads(body or b"{}")
         self.at = _now()
         self.abandoned_at: float | None = None
         self.over = False
@@ -148,7 +148,7 @@ class Exchange:
 
     @property
     def model(self) -> str:
-        return str(self.fields["model"])
+        return str(self.fields.get("model"))
 
     @property
     def pieces(self) -> list[bytes]:
@@ -523,7 +523,7 @@ async def _read_request(
 ) -> Exchange:
     head = first + await reader.readuntil(b"\r\n\r\n")
     lengths = [line[15:] for line in head.split(b"\r\n") if line.lower().startswith(b"content-length:")]
-    return Exchange(server, writer, head, await reader.readexactly(int(lengths[0])))
+    return Exchange(server, writer, head, await reader.readexactly(int(lengths[0]) if lengths else 0))
 
 
 async def _one_byte(reader: asyncio.StreamReader) -> bytes:

@@ -64,4 +64,12 @@ async def test_the_document_is_complete_for_the_hot_endpoints_too(client):
     chat = document["paths"]["/v1/chat/completions"]["post"]
     assert {"200", "400", "404", "413", "429", "502", "503", "504"} <= set(chat["responses"])
     assert {parameter["name"] for parameter in chat["parameters"]} >= {"X-Provider-Priority", "X-Request-ID"}
-    assert (await client.send("/docs", method="GET")).status == 200
+
+
+async def test_the_docs_page_loads_nothing_from_elsewhere(client):
+    page = await client.send("/docs", method="GET")
+    assert page.status == 200
+    assert b"://" not in page.body
+    for asset in (b"/docs/assets/swagger-ui-bundle.js", b"/docs/assets/swagger-ui.css"):
+        assert asset in page.body
+        assert (await client.send(asset.decode(), method="GET")).status == 200

@@ -24,17 +24,21 @@ BOTH = "targets: [{provider: alpha}, {provider: beta}]"
             ['7: routes[2].model: a second route for model "m"; the first is at breakwater.yaml:5'],
         ),
         (
-            f"{PROVIDERS}routes:\n- model: m\n  targets:\n  - {{provider: alpha}}\n  - {{provider: beta}}\n"
-            "  - {provider: alpha, model: x}\n  - {provider: alpha, model: y}\n  - {provider: alpha, tier: 1}\n"
-            "  - {provider: alpha, model: x, weight: 5}\n",
+            (
+                f"{PROVIDERS}routes:\n- model: m\n  targets:\n  - {{provider: alpha}}\n  - {{provider: beta}}\n"
+                "  - {provider: alpha, model: x}\n  - {provider: alpha, model: y}\n  - {provider: alpha, tier: 1}\n"
+                "  - {provider: alpha, model: x, weight: 5}\n"
+            ),
             [
                 '11: routes[0].targets[4]: a second target "alpha/*"; the first is at breakwater.yaml:7',
                 '12: routes[0].targets[5]: a second target "alpha/x"; the first is at breakwater.yaml:9',
             ],
         ),
         (
-            f"{PROVIDERS}routes:\n- model: m\n  targets:\n  - {{provider: alpah}}\n  - {{provider: beta}}\n"
-            "  - {provider: zzz}\n  - {provider: alpha}",
+            (
+                f"{PROVIDERS}routes:\n- model: m\n  targets:\n  - {{provider: alpah}}\n  - {{provider: beta}}\n"
+                "  - {provider: zzz}\n  - {provider: alpha}"
+            ),
             [
                 '7: routes[0].targets[0].provider: unknown provider; did you mean "alpha"?',
                 "9: routes[0].targets[2].provider: unknown provider; known here: alpha, beta",
@@ -86,9 +90,11 @@ FAILOVER = "failover cannot trigger: 1 attempt, but the route for model"
             [f'8: routes[0].retry.max_attempts: {FAILOVER} "m" has a further tier'],
         ),
         (
-            f"- {{model: m, {TIERS}}}\n- {{model: n, {BOTH}, retry: {{max_attempts: 1}}}}\n"
-            f"- {{model: o, {TIERS}, retry: {{max_attempts: 2}}}}\n- {{model: p, {TIERS}}}\n"
-            "defaults: {retry: {max_attempts: 1}}",
+            (
+                f"- {{model: m, {TIERS}}}\n- {{model: n, {BOTH}, retry: {{max_attempts: 1}}}}\n"
+                f"- {{model: o, {TIERS}, retry: {{max_attempts: 2}}}}\n- {{model: p, {TIERS}}}\n"
+                "defaults: {retry: {max_attempts: 1}}"
+            ),
             [
                 f'9: defaults.retry.max_attempts: {FAILOVER} "m" has a further tier',
                 f'9: defaults.retry.max_attempts: {FAILOVER} "p" has a further tier',
@@ -101,8 +107,10 @@ FAILOVER = "failover cannot trigger: 1 attempt, but the route for model"
             [],
         ),
         (
-            "- {model: m, targets: [{provider: alpha, tier: 1}], retry: {max_attempts: 1}}\n"
-            "- {model: n, targets: [{provider: beta}]}",
+            (
+                "- {model: m, targets: [{provider: alpha, tier: 1}], retry: {max_attempts: 1}}\n"
+                "- {model: n, targets: [{provider: beta}]}"
+            ),
             [],
         ),
     ],
@@ -144,12 +152,18 @@ TOTAL = "bounds all attempts together, so it belongs into the route's timeouts"
 def test_timeouts(
     loaded: Callable[..., Any], complaints: Complain, route: str, target: str, defaults: str, wanted: str
 ) -> None:
-    text = (
-        f"{PROVIDERS}routes:\n- model: m\n  timeouts:\n    {route}\n  targets:\n"
-        f"  - {{provider: alpha, timeouts: {target or '{}'}}}\ndefaults: {{timeouts: {defaults or '{}'}}}\n"
-        "# a second route, for beta\n"
-    ).replace("routes:\n", "routes:\n", 1)
-    text = text.replace("- {name: beta, kind: echo}\n", "\n")
+    text = f"""\
+providers:
+- {{name: alpha, kind: echo}}
+
+routes:
+- model: m
+  timeouts:
+    {route}
+  targets:
+  - {{provider: alpha, timeouts: {target or "{}"}}}
+defaults: {{timeouts: {defaults or "{}"}}}
+"""
     if wanted:
         assert complaints(text) == [f"breakwater.yaml:{wanted}"]
     else:
@@ -183,10 +197,7 @@ cache: {}
 """,
         {"BREAKWATER_SEED": "x", "JWT_SECRET": "hush"},
     )
-    assert told == [
-        "breakwater.yaml:2: server: this key was given before, on line 1",
-        'breakwater.yaml:1: server.prt: unknown key; did you mean "port"?',
-    ] or [line.split(": ")[0].removeprefix("breakwater.yaml:") + " " + line.split(": ")[1] for line in told] == [
+    assert [" ".join(line.removeprefix("breakwater.yaml:").split(": ")[:2]) for line in told] == [
         "1 server.prt",
         "2 server",
         "4 providers[0].seed",

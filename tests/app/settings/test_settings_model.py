@@ -127,8 +127,10 @@ LEVELS = "must be 'INFO', 'DEBUG', 'WARNING' or 'ERROR'"
         (
             "server: {xyz: 1}",
             "server.xyz",
-            "unknown key; known here: admin_port, drain_seconds, host, max_body_mb, metrics_port, port, "
-            "receive_timeout_s, trusted_proxies",
+            (
+                "unknown key; known here: admin_port, drain_seconds, host, max_body_mb, metrics_port, port, "
+                "receive_timeout_s, trusted_proxies"
+            ),
         ),
         ("sever: {port: 1}", "sever", 'unknown key; did you mean "server"?'),
         ("defaults: {timeout: {}}", "defaults.timeout", 'unknown key; did you mean "timeouts"?'),
@@ -265,7 +267,7 @@ def later(what: str) -> str:
 
 @pytest.mark.parametrize(
     "section",
-    "shedding auth limits ledger guardrails cache passthrough chaos slo recorder admin".split(),
+    ["shedding", "auth", "limits", "ledger", "guardrails", "cache", "passthrough", "chaos", "slo", "recorder", "admin"],
 )
 def test_a_section_of_a_later_version(complaints: Complain, section: str) -> None:
     assert complaints(f"{MINIMAL}{section}: {{enabled: true}}") == [f"breakwater.yaml:6: {section}: {later(section)}"]
