@@ -9,14 +9,14 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from pydantic import BaseModel
 
 from app.settings.document import read_value
 from app.settings.draft import Draft
-from app.settings.problems import THIS_VERSION, Location, Problem, unknown
+from app.settings.problems import THIS_VERSION, Location, Problem, nearest, unknown
 
 PREFIX = "BREAKWATER_"
 CONFIG = "BREAKWATER_CONFIG"
@@ -56,6 +56,12 @@ def names_of(model: type[BaseModel], prefix: str = PREFIX) -> list[str]:
         else:
             names.append(f"{prefix}{name.upper()}")
     return names
+
+
+def nearest_variable(name: str, names: Sequence[str]) -> str | None:
+    """The one that lacks no more than its section, BREAKWATER_PORT; else the one that looks most like it."""
+    ending = [known for known in names if known.endswith(f"__{name.removeprefix(PREFIX)}")]
+    return ending[0] if len(ending) == 1 else nearest(name, names)
 
 
 def variable_of(where: str, location: Location) -> str | None:

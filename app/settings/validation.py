@@ -10,7 +10,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from app.settings.draft import Draft
-from app.settings.environment import names_of, variable_of
+from app.settings.environment import names_of, nearest_variable, variable_of
 from app.settings.model import ProviderSettings, Reading, Settings
 from app.settings.options import option_names
 from app.settings.problems import Location, nearest, not_yet, unknown, written
@@ -112,8 +112,8 @@ def _report_unknown(draft: Draft, location: Location, kinds: Mapping[str, Kind])
     if not variables:
         draft.refuse(location, message, suggestion)
     for where in sorted(variables):
-        near = nearest(variable_of(where, location) or "", names_of(Settings))
-        draft.refuse(location, message, near, where=where)
+        near = nearest_variable(variable_of(where, location) or "", names_of(Settings))
+        draft.refuse(location, "unknown key" if near else message, near, where=where)
 
 
 def _as_written(draft: Draft, error: ErrorDetails) -> Location:
