@@ -188,11 +188,15 @@ class Gateway:
 
     async def terminate(self) -> None:
         """As an orchestrator does it. It must leave cleanly and must never have met an error of its own."""
+        if self._process is not None:
+            self._process.send_signal(signal.SIGTERM)
+            await self.gone()
+
+    async def gone(self) -> None:
+        """Waits for the end of a gateway that has its signal already."""
         process = self._process
-        if process is None:
-            return
+        assert process is not None
         self._process = None
-        process.send_signal(signal.SIGTERM)
         try:
             code = await asyncio.to_thread(process.wait, 10)
         except subprocess.TimeoutExpired:
@@ -251,6 +255,7 @@ params.model.path = str(next(folder.glob("*.gguf")))
 params.port = int(sys.argv[1])
 params.n_parallel = 4
 params.n_ctx = 16384  # shared by the slots
+params.cpuparams.n_threads = params.cpuparams_batch.n_threads = 1  # several would spin when cores are scarce
 params.n_batch = params.n_ubatch = 32  # it looks for cancelled requests between batches
 params.endpoint_slots = params.endpoint_metrics = True
 server = xllamacpp.Server(params)

@@ -16,6 +16,7 @@ from tests.e2e.harness import Gateway, Llama, eventually
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.model]
 
+# Greedy, so that the answer is the same in every run.
 QUESTION: Any = [{"role": "user", "content": "What is the capital of France? Answer in one word."}]
 LOOPS = 8
 
@@ -50,7 +51,12 @@ async def client(edge: Gateway) -> AsyncIterator[AsyncOpenAI]:
 
 async def test_the_official_client_streams_from_a_real_model(client: AsyncOpenAI) -> None:
     stream = await client.chat.completions.create(
-        model="assistant", messages=QUESTION, stream=True, max_tokens=16, stream_options={"include_usage": True}
+        model="assistant",
+        messages=QUESTION,
+        temperature=0,
+        stream=True,
+        max_tokens=16,
+        stream_options={"include_usage": True},
     )
     chunks = [chunk async for chunk in stream]
     said = "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices)
@@ -61,7 +67,9 @@ async def test_the_official_client_streams_from_a_real_model(client: AsyncOpenAI
 
 
 async def test_the_official_client_gets_a_plain_answer_from_a_real_model(client: AsyncOpenAI) -> None:
-    raw = await client.chat.completions.with_raw_response.create(model="assistant", messages=QUESTION, max_tokens=16)
+    raw = await client.chat.completions.with_raw_response.create(
+        model="assistant", messages=QUESTION, temperature=0, max_tokens=16
+    )
     completion = raw.parse()
     assert "Paris" in (completion.choices[0].message.content or "")
     assert completion.usage is not None
@@ -73,7 +81,9 @@ async def test_the_official_client_gets_a_plain_answer_from_a_real_model(client:
 async def test_the_official_client_can_be_used_without_async(edge: Gateway) -> None:
     def ask() -> str:
         with OpenAI(base_url=f"{edge.url}/v1", api_key="unused") as client:
-            completion = client.chat.completions.create(model="assistant", messages=QUESTION, max_tokens=16)
+            completion = client.chat.completions.create(
+                model="assistant", messages=QUESTION, temperature=0, max_tokens=16
+            )
             return completion.choices[0].message.content or ""
 
     assert "Paris" in await asyncio.to_thread(ask)
@@ -106,14 +116,14 @@ class Load:
 
     async def _plain(self) -> None:
         raw = await self._client.chat.completions.with_raw_response.create(
-            model="assistant", messages=QUESTION, max_tokens=24
+            model="assistant", messages=QUESTION, temperature=0, max_tokens=12
         )
         assert raw.parse().choices[0].message.content
         self.served[raw.headers["x-provider"]] += 1
 
     async def _stream(self) -> None:
         raw = await self._client.chat.completions.with_raw_response.create(
-            model="assistant", messages=QUESTION, max_tokens=24, stream=True
+            model="assistant", messages=QUESTION, temperature=0, max_tokens=12, stream=True
         )
         content = False
         finished = None
@@ -135,15 +145,15 @@ async def test_a_model_killed_under_load_costs_no_client_an_error_and_gets_its_t
     client: AsyncOpenAI, llama: Llama
 ) -> None:
     async with Load(client) as load:
-        await eventually(lambda: load.served["local"] >= LOOPS, within=20)
+        await eventually(lambda: load.served["local"] >= LOOPS, within=40)
         assert load.served["spare"] == 0
         llama.kill()
         try:
-            await eventually(lambda: load.served["spare"] >= 5 * LOOPS, within=20)
+            await eventually(lambda: load.served["spare"] >= 5 * LOOPS, within=40)
         finally:
             await llama.start()
         before = load.served["local"]
-        await eventually(lambda: load.served["local"] >= before + LOOPS, within=30)
+        await eventually(lambda: load.served["local"] >= before + LOOPS, within=40)
     print(f"served {dict(load.served)}, cut after the commit point {load.cut}, errors {len(load.errors)}")
     assert load.errors == []
     assert load.cut <= LOOPS // 2  # only what was in mid-stream when it died

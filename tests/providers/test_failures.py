@@ -102,7 +102,7 @@ def test_a_429_that_no_waiting_cures_is_exhausted_quota(code, member, where):
 
 @pytest.mark.parametrize("code", [429, "429", "rate_limited", "other"])
 def test_the_type_names_an_exhausted_quota_whatever_the_code(code):
-    """BUG providers/failures.py _error_code: only the first truthy of code and type is looked at; from_event asks both."""
+    """Once only the first truthy one of code and type was looked at."""
     body = orjson.dumps({"error": {"type": "insufficient_quota", "code": code}})
     assert isinstance(from_status(429, {}, body, "up"), QuotaExhausted)
 
@@ -117,7 +117,7 @@ def test_any_other_429_is_a_rate_limit(code):
 @pytest.mark.parametrize("code", [{"a": 1}, ["a"]], ids=repr)
 @pytest.mark.parametrize("member", ["code", "type"])
 def test_a_code_of_the_wrong_type_raises_nothing_foreign(member, code):
-    """BUG providers/failures.py: ``in _QUOTA_CODES`` with a dict or a list is a TypeError (unhashable)."""
+    """Once a dict or a list was a TypeError (unhashable) in the search for a quota's code."""
     error = {member: code}
     assert isinstance(from_status(429, {}, orjson.dumps({"error": error}), "up"), RateLimited)
     assert isinstance(from_event(error, "up"), ServerFault)
@@ -214,7 +214,7 @@ def test_no_garbage_in_retry_after_raises(value, date):
 @pytest.mark.parametrize("value", ["Mon, 01 Jan 99999999999 00:00:00 GMT", "Mon, 01 Jan 2024 00:00:00 +99999999999999"])
 @pytest.mark.parametrize("header", ["retry-after", "date"])
 def test_a_date_out_of_all_bounds_is_no_date(header, value):
-    """BUG providers/failures.py retry_after_seconds: OverflowError is not caught, so a foreign exception leaves."""
+    """Once it was an OverflowError, a foreign exception."""
     assert retry_after_seconds({"retry-after": NOON, "date": NOON, header: value}) is None
 
 

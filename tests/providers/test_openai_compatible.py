@@ -217,9 +217,10 @@ async def test_what_came_in_one_read_goes_on_in_one_chunk_and_its_error_after_it
 @pytest.mark.parametrize("comment", [": keep-alive\nevent: ping\n\n", ":\nevent: x\nid: 1\n\n"])
 @on_virtual_clock
 async def test_a_comment_does_not_carry_an_event_without_data_along(comment):
-    """BUG providers/openai_compatible.py _digest: a data-less ``event:`` passes behind a comment (W1: SDKs break)."""
+    """W1: the official SDKs break on an event without data; once one passed behind a comment."""
     raw, _ = await forwarded(ROLE, comment.encode(), HI, STOP, DONE)
     assert b"event:" not in raw
+    assert raw.replace(comment.encode().split(b"\n")[0] + b"\n\n", b"") == b"".join(WHOLE)
 
 
 @on_virtual_clock

@@ -132,7 +132,6 @@ def test_the_official_types_accept_every_streamed_chunk(endpoint, model, answer)
 
 @pytest.mark.parametrize("answer", [ANSWER, CUT], ids=["stop", "length"])
 def test_the_official_types_accept_every_event_of_a_response_and_they_are_numbered(answer):
-    """BUG providers/shapes.py _response: openai 3.52 requires usage.input_tokens_details.cache_write_tokens."""
     timeline, _ = play(ask(RESPONSES, stream=True), answer)
     payloads = [orjson.loads(event) for event in events_of(timeline)]
     for payload, step in zip(payloads, timeline, strict=True):
@@ -148,7 +147,6 @@ def test_the_official_types_accept_every_event_of_a_response_and_they_are_number
 )
 @pytest.mark.parametrize("answer", [ANSWER, CUT], ids=["stop", "length"])
 def test_the_official_types_accept_every_body(endpoint, model, answer):
-    """BUG (Response) providers/shapes.py _response: see above."""
     ((_, chunk),), media_type = play(ask(endpoint, stream=False), answer)
     assert media_type == "application/json"
     assert chunk.content
@@ -157,6 +155,20 @@ def test_the_official_types_accept_every_body(endpoint, model, answer):
     reader = reader_for(endpoint)
     reader.body(payload)
     assert reader.usage == chunk.usage
+
+
+@pytest.mark.parametrize("endpoint", [CHAT, COMPLETIONS])
+def test_a_plain_answer_has_as_many_choices_as_were_asked_for(endpoint):
+    ((_, chunk),), _ = play(ask(endpoint, stream=False, n=3))
+    assert [choice["index"] for choice in orjson.loads(chunk.raw)["choices"]] == [0, 1, 2]
+    assert chunk.usage == Usage(2, 9)
+
+
+@pytest.mark.parametrize(("endpoint", "fields"), STREAMED, ids=str)
+def test_the_last_chunk_knows_the_usage_though_the_client_did_not_ask(endpoint, fields):
+    timeline, _ = play(ask(endpoint, stream=True, **fields))
+    assert [step.chunk.usage for step in timeline if step.chunk.usage] == [Usage(2, 3 * fields.get("n", 1))]
+    assert timeline[-1].chunk.usage
 
 
 @pytest.mark.parametrize("n", [1, 3])

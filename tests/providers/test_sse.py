@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from props import examples
 
 from providers.errors import Malformed
-from providers.sse import Splitter, encode, parse
+from providers.sse import Splitter, comments_of, encode, parse
 
 BOM = b"\xef\xbb\xbf"
 LINES = st.one_of(
@@ -76,7 +76,7 @@ def test_a_byte_order_mark_at_the_start_vanishes(stream):
 
 @pytest.mark.parametrize("sizes", [[1], [2], [1, 2, 9]], ids=str)
 def test_a_byte_order_mark_that_comes_in_pieces_vanishes_too(sizes):
-    """BUG providers/sse.py feed(): only the first read is searched, so the first event is lost."""
+    """Once only the first read was searched, so that the first event was lost."""
     assert data_of(feed(BOM + b"data: first\n\ndata: second\n\n", sizes)[0]) == [b"first", b"second"]
 
 
@@ -165,6 +165,25 @@ def test_id_and_retry_lines_go_and_every_other_line_stays(lines, end):
     assert [line for line in re.split(rb"\r\n|\n|\r", raw) if line] == kept
     assert raw.endswith((b"\n\n", b"\r\r", b"\r\n", b"\n\r"))
     assert data == parse(b"\n".join(kept) + b"\n\n")[1]
+
+
+@pytest.mark.parametrize(
+    ("event", "comments"),
+    [
+        (b": ping\n\n", b": ping\n\n"),
+        (b":\r\n\r\n", b":\r\n\r\n"),
+        (b": a\n: b\n\n", b": a\n: b\n\n"),
+        (b"\n: ping\n\n", b"\n: ping\n\n"),
+        (b": ping\nevent: x\n\n", b": ping\n\n"),
+        (b"id: 1\r\n: ping\r\n\r\n", b": ping\n\n"),
+        (b"event: x\n\n", b""),
+        (b"retry: 1\n\n", b""),
+        (b"\n\n", b""),
+    ],
+    ids=repr,
+)
+def test_of_an_event_without_data_only_its_comments_go_on(event, comments):
+    assert comments_of(event) == comments
 
 
 @pytest.mark.parametrize("name", [None, "response.created"])

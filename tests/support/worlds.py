@@ -27,12 +27,18 @@ T = TypeVar("T")
 
 
 def on_virtual_clock(scenario: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, None]:
-    """Turn an async test into a plain one that runs on a ``VirtualLoop``, from second 0."""
+    """Turn an async test into a plain one that runs on a ``VirtualLoop``, from second 0.
+
+    What goes wrong where nobody waits for it (in a timer, in a task without an owner) fails the test too.
+    """
 
     @functools.wraps(scenario)
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
+        unseen: list[dict[str, Any]] = []
         with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+            runner.get_loop().set_exception_handler(lambda _, context: unseen.append(context))
             runner.run(scenario(*args, **kwargs))
+        assert not unseen, unseen
 
     return run
 

@@ -244,44 +244,12 @@ def refusal(path: Path | None, environ: dict[str, str], cwd: Path) -> str:
     return ""
 
 
-KEYS = st.sampled_from(
-    [
-        "server",
-        "port",
-        "host",
-        "providers",
-        "name",
-        "kind",
-        "options",
-        "api_key",
-        "headers",
-        "base_url",
-        "ttft",
-        "seed",
-        "routes",
-        "model",
-        "targets",
-        "provider",
-        "weight",
-        "tier",
-        "timeouts",
-        "total",
-        "idle",
-        "connect",
-        "retry",
-        "max_attempts",
-        "backoff",
-        "cap",
-        "strategy",
-        "defaults",
-        "telemetry",
-        "log_level",
-        "auth",
-        "mirror",
-        "budget",
-        "lognormal",
-    ]
+WORDS = (
+    "server port host providers name kind options api_key headers base_url ttft seed routes model targets provider "
+    "weight tier timeouts total idle connect retry max_attempts backoff cap strategy defaults telemetry log_level "
+    "auth mirror budget lognormal"
 )
+KEYS = st.sampled_from(WORDS.split())
 LEAVES = st.one_of(
     st.none(),
     st.booleans(),

@@ -95,7 +95,7 @@ def test_a_score_of_nothing_is_never_picked_while_another_has_one(scores, chance
 
 
 def test_not_even_rounding_picks_a_score_of_nothing():
-    """BUG (tiny) router/select/choose.py weighted: when rounding leaves a rest, the first target is taken unseen."""
+    """Once the first target was taken unseen where rounding left a rest."""
     scores = [0.0, 0.24081684258044245, 0.9980589215859527, 4.72167056291276e-06, 0.013489082555803989, 0.0]
     targets = [target(str(number)) for number in range(len(scores))]
     assert scores[int(weighted(targets, scores, 1 - 2**-53).provider.name)] > 0
