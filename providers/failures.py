@@ -62,12 +62,16 @@ def from_event(error: Any, name: str) -> ProviderError:
     """The error for an ``error`` member in a stream or in a body with status 200: an object or a string."""
     code = _member(error, "code")
     kind = _member(error, "type")
-    status = code if isinstance(code, int) and 400 <= code < 600 else None
+    status = int(str(code)) if str(code).isdigit() and 400 <= int(str(code)) < 600 else None
     said = f"{name} sent an error inside its answer"
     if _is_quota(error):
         return QuotaExhausted(f"{said}: no quota left", status=status)
     if status == 429 or code == "rate_limit_exceeded" or kind == "rate_limit_error":
         return RateLimited(said, status=status)
+    if status in _REJECTED:
+        return Rejected(said, status=status, body=orjson.dumps({"error": error}), media_type="application/json")
+    if status in _MISCONFIGURED:
+        return Misconfigured(f"{name} {_MISCONFIGURED[status]} ({status})", status=status)
     if status in (503, 529) or kind in ("overloaded_error", "service_unavailable_error"):
         return Overloaded(said, status=status)
     return ServerFault(said, status=status)

@@ -7,6 +7,7 @@ nothing. It does not know what the bytes mean.
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 
@@ -88,7 +89,9 @@ def _ours(error: BaseException, name: str, connect_timeout: float) -> ProviderEr
         case aiohttp.ClientConnectorDNSError():
             return Unreachable(f"the host name of {name} could not be resolved")
         case aiohttp.ClientConnectorError():
-            return Unreachable(f"no connection to {name}: {error.os_error.strerror or 'refused'}")
+            # Not strerror: under asyncio it holds the address, which is nobody's business but ours.
+            reason = os.strerror(error.os_error.errno) if error.os_error.errno else "it failed"
+            return Unreachable(f"no connection to {name}: {reason}")
         case aiohttp.InvalidURL():
             return Misconfigured(f"the base_url of {name} is not a URL")
         case aiohttp.ClientResponseError():

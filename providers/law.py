@@ -51,6 +51,8 @@ class Law:
             if shape in SHAPES and len(numbers) == wanted and all(_is_number(number) for number in numbers):
                 if shape == "uniform" and numbers[0] > numbers[1]:
                     raise ValueError("uniform: low is above high")
+                if shape == "lognormal" and numbers[1] > 5:
+                    raise ValueError("lognormal: a sigma above 5 spans more than the age of the universe")
                 return Law(str(shape), *(float(number) for number in numbers))
         allowed = ", ".join(f"{{{shape}: {parameters}}}" for shape, parameters in SHAPES.items())
         raise ValueError(f"not a distribution; allowed: a number >= 0, {allowed}")

@@ -1,11 +1,12 @@
 """A provider with a service law instead of a model: for demos, drills and the virtual clock.
 
-Every draw is made from (seed, provider, request id), so the same request behaves the same in every run and
-order. It fails as a real one does: an error rate, and 503 beyond its capacity.
+Every draw is made from (seed, provider, request id, how often it failed here), so the same request behaves
+the same in every run and order. It fails as a real one does: an error rate, and 503 beyond its capacity.
 """
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from random import Random
@@ -85,13 +86,16 @@ class Mock:
         self.name = name
         self.in_flight = 0
         self._options = options
+        self._failed: OrderedDict[str, int] = OrderedDict()
 
     async def open(self, request: Request, model: str, connect_timeout: float) -> Stream:
         law = self._options
         if law.capacity is not None and self.in_flight >= law.capacity:
             raise Overloaded(f"{self.name} is at its capacity of {law.capacity}", status=503, retry_after=1.0)
-        rng = Random(f"{law.seed}/{self.name}/{request.id}")
+        tries = self._failed.pop(request.id, 0)
+        rng = Random(f"{law.seed}/{self.name}/{request.id}/{tries}")
         if rng.random() < law.error_rate:
+            self._remember(request.id, tries + 1)
             raise ServerFault(f"{self.name} failed, as its error_rate asks", status=law.error_status)
         answer = self._answer(request, model, rng)
         timeline, media_type = steps(request, answer, law.ttft.draw(rng), self._intervals(rng))
@@ -114,6 +118,12 @@ class Mock:
     def _intervals(self, rng: Random) -> Iterator[float]:
         while True:
             yield self._options.token_interval.draw(rng)
+
+    def _remember(self, request_id: str, tries: int) -> None:
+        """A request that failed draws anew when it is tried again. Only the latest thousand are remembered."""
+        self._failed[request_id] = tries
+        if len(self._failed) > 1000:
+            self._failed.popitem(last=False)
 
     def _leave(self) -> None:
         self.in_flight -= 1

@@ -26,6 +26,7 @@ from providers.sse import Splitter, comments_of, parse
 
 DONE = b"data: [DONE]\n\n"
 _TRAVELLING = ("retry-after", "retry-after-ms", "x-should-retry", "openai-processing-ms", "openai-version")
+_ERROR_EVENT = (b"event: error\n", b"event:error\n", b"event: error\r", b"event:error\r")
 _NOT_EVENTS = ("text/html", "application/json", "application/xml", "text/xml")
 
 
@@ -160,7 +161,7 @@ class EventStream:
                     raws.append(comment)  # it keeps the client's connection alive too
                 continue
             try:
-                bears = self._take(data)
+                bears = self._take(data, named_error=event.startswith(_ERROR_EVENT))
             except ProviderError as failure:
                 self._failure = failure
                 break
@@ -175,7 +176,7 @@ class EventStream:
         usage = self._reader.usage
         return Chunk(b"".join(raws), counted, content, usage if usage is not usage_before else None)
 
-    def _take(self, data: bytes) -> bool | None:
+    def _take(self, data: bytes, *, named_error: bool) -> bool | None:
         """One event's data: whether it bears content, or None if it is to be dropped."""
         if not data:
             return None
@@ -185,8 +186,9 @@ class EventStream:
         payload = _object(data)
         if payload is None:
             return None  # one bad event is dropped: it would break the client's parser, not only ours
-        if (error := failure_in(payload)) is not None:
-            raise from_event(error, self._name)
+        error = failure_in(payload)
+        if error is not None or named_error:
+            raise from_event(error or payload, self._name)
         bears = self._reader.event(payload)
         if self._reader.complete and not self._reader.done_marker:
             self._end()

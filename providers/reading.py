@@ -43,7 +43,6 @@ class ChoicesReader:
         self._says = says
         self._open: set[int] = set()
         self._finished: set[int] = set()
-        self._stopped_only = True
         self.content = False
         self.usage: Usage | None = None
 
@@ -55,7 +54,7 @@ class ChoicesReader:
     def event(self, payload: dict[str, Any]) -> bool:
         usage = payload.get("usage")
         if usage:
-            self.usage = read_usage(usage)
+            self.usage = read_usage(usage) or self.usage
         content = False
         for choice in _dicts(payload.get("choices")):
             index = choice.get("index")

@@ -18,7 +18,7 @@ class Timeouts:
 
 @dataclass(frozen=True, slots=True)
 class Backoff:
-    """Full jitter before a target is tried again: uniform in [0, min(cap, base * 2**n)]."""
+    """Full jitter before a target's n-th retry in a call: uniform in [0, min(cap, base * 2**(n-1))] seconds."""
 
     base: float = 0.05
     cap: float = 20.0

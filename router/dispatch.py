@@ -111,7 +111,7 @@ class Journey:
         self._tries: dict[Target, int] = {}
         self._barred: set[Target] = set()
         self._not_before: dict[Target, float] = {}
-        self._failure: ProviderError | None = None
+        self._failures: list[ProviderError] = []
         self._started = 0.0
 
     def next_attempt(self) -> Attempt:
@@ -150,7 +150,7 @@ class Journey:
         self.note(attempt, failure.label)
         if isinstance(failure, Rejected):
             raise RequestRejected(failure) from failure
-        self._failure = failure
+        self._failures.append(failure)
         target = attempt.target
         pause = failure.retry_after
         if not failure.same_target or (pause is not None and pause > MAX_RETRY_AFTER_SECONDS):
@@ -160,7 +160,7 @@ class Journey:
         if pause is None:
             backoff = self._route.retry.backoff
             chance = unit(self._seed, self._call.request.id, f"pause {len(self.tried)}")
-            pause = chance * min(backoff.cap, backoff.base * 2.0**tries)
+            pause = chance * min(backoff.cap, backoff.base * 2.0 ** (tries - 1))
         starts = self._not_before[target] = self._now() + pause
         if starts >= self._deadline:
             self._barred.add(target)
@@ -172,8 +172,8 @@ class Journey:
         self._barred.add(attempt.target)
 
     def _verdict(self, refusal: Refused | None = None) -> RouterError:
-        if self._failure is not None:
-            return Exhausted(self._failure)
+        if self._failures:
+            return Exhausted(self._failures)
         if refusal is not None and refusal.reason == "deadline":
             return DeadlineExceeded("the call's time was over before an attempt could start")
         return NoTarget(f"no target can serve {self._call.model!r} now")

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from providers import ProviderError
-from providers.errors import Rejected
+from providers.errors import RateLimited, Rejected
 
 if TYPE_CHECKING:
     from router.types import Tried
@@ -59,11 +59,16 @@ class DeadlineExceeded(RouterError):
 
 
 class Exhausted(RouterError):
+    """``throttled``: every attempt met a rate limit; ``retry_after`` is then the soonest that one of them named."""
+
     reason = "exhausted"
 
-    def __init__(self, cause: ProviderError) -> None:
-        super().__init__(cause.message)
-        self.cause = cause
+    def __init__(self, failures: Sequence[ProviderError]) -> None:
+        self.cause = failures[-1]
+        super().__init__(self.cause.message)
+        self.throttled = all(isinstance(failure, RateLimited) for failure in failures)
+        named = [failure.retry_after for failure in failures if failure.retry_after is not None]
+        self.retry_after = min(named, default=None)
 
 
 class RequestRejected(RouterError):

@@ -10,7 +10,6 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from providers import Outcome
-from router.errors import Refused
 from router.types import Attempt
 
 Settle = Callable[[Outcome, float], None]
@@ -34,7 +33,7 @@ def admit_all(policies: Sequence[Policy], attempt: Attempt, now: float) -> list[
             settle = policy.admit(attempt, now)
             if settle is not no_settlement:
                 tickets.append(settle)
-    except Refused:
+    except BaseException:
         settle_all(tickets, Outcome.IGNORED, now)
         raise
     return tickets
@@ -43,4 +42,7 @@ def admit_all(policies: Sequence[Policy], attempt: Attempt, now: float) -> list[
 def settle_all(tickets: list[Settle], outcome: Outcome, now: float) -> None:
     """Hand every ticket back, last first. ``tickets`` is empty afterwards, so twice is once."""
     while tickets:
-        tickets.pop()(outcome, now)
+        try:
+            tickets.pop()(outcome, now)
+        finally:  # one that fails does not keep the others from theirs
+            settle_all(tickets, outcome, now)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import orjson
 
 from providers import ProviderError
-from providers.errors import RateLimited, TimedOut
+from providers.errors import TimedOut
 from router import RouterError
 from router.errors import DeadlineExceeded, Exhausted, ModelNotFound, NoTarget, RequestRejected, UnknownPin
 
@@ -84,7 +84,7 @@ def answer_for(error: BaseException) -> ErrorAnswer:
         case DeadlineExceeded():
             return ErrorAnswer(504, error.message, SERVER, "deadline_exceeded", headers=NO_RETRY)
         case Exhausted():
-            return _exhausted(error.cause)
+            return _exhausted(error)
         case NoTarget():
             return ErrorAnswer(503, error.message, UNAVAILABLE, "no_healthy_target", headers={"retry-after": "1"})
         case ProviderError():  # a stream that broke after its commit point
@@ -103,15 +103,15 @@ def _in_upstream_words(error: RequestRejected) -> ErrorAnswer:
     )
 
 
-def _exhausted(cause: ProviderError) -> ErrorAnswer:
-    """The last failure decides: a timeout is a 504, a rate limit a 429, everything else a 502."""
-    if isinstance(cause, TimedOut):
-        return ErrorAnswer(504, cause.message, SERVER, "deadline_exceeded", headers=NO_RETRY)
-    if isinstance(cause, RateLimited):
-        seconds = min(MAX_RETRY_AFTER_SECONDS, max(1, math.ceil(cause.retry_after or 1)))
+def _exhausted(error: Exhausted) -> ErrorAnswer:
+    """A 429 if every attempt met a rate limit; else the last failure decides: a timeout is a 504, all else a 502."""
+    if error.throttled:
+        seconds = min(MAX_RETRY_AFTER_SECONDS, max(1, math.ceil(error.retry_after or 1)))
         headers = {"retry-after": str(seconds)}
-        return ErrorAnswer(429, cause.message, "rate_limit_error", "rate_limit_exceeded", headers=headers)
-    return ErrorAnswer(502, cause.message, SERVER, "upstream_error", headers=NO_RETRY)
+        return ErrorAnswer(429, error.message, "rate_limit_error", "rate_limit_exceeded", headers=headers)
+    if isinstance(error.cause, TimedOut):
+        return ErrorAnswer(504, error.message, SERVER, "deadline_exceeded", headers=NO_RETRY)
+    return ErrorAnswer(502, error.message, SERVER, "upstream_error", headers=NO_RETRY)
 
 
 def _broken_off(cause: ProviderError) -> ErrorAnswer:

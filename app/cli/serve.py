@@ -65,6 +65,9 @@ def serve(config_file: Path | None, host: str | None, port: int | None, workers:
         timeout_graceful_shutdown=int(server_settings.drain_seconds),
     )
     _announce(loaded, listener)
+    # Uvicorn takes these over while it runs; a second signal while the process is leaving changes nothing.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
     if workers > 1:
         Multiprocess(config, sockets=[listener]).run()
     else:
@@ -87,7 +90,7 @@ class DrainingServer(uvicorn.Server):
     """At the first signal: not ready, no new work, and the requests that run may finish."""
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        app = self.config.loaded_app
+        app = getattr(self.config, "loaded_app", None)  # set once the app is loaded; a signal may come before
         if isinstance(app, Edge):
             app.drain()
         log.info("draining", signal=signal.Signals(sig).name, seconds=self.config.timeout_graceful_shutdown)

@@ -50,7 +50,7 @@ async def test_a_stream_that_outlasts_the_drain_is_cut_and_looks_cut(tmp_path: P
         answer = await call.rest()
     assert not answer.whole
     assert "[DONE]" not in answer.data
-    await gateway.terminate()
+    await gateway.gone()
     line = await gateway.log_line("long")
     assert (line["status"], line["end"]) == (200, "cut")
 

@@ -222,3 +222,19 @@ def test_a_date_out_of_all_bounds_is_no_date(header, value):
 @given(st.binary(max_size=20), st.integers(100, 599).filter(lambda status: status != 200))
 def test_whatever_an_upstream_answers_becomes_a_provider_error(body, status):
     assert isinstance(from_status(status, {}, body, "up"), ProviderError)
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        ({"code": "429"}, RateLimited),
+        ({"code": "503"}, Overloaded),
+        ({"code": 400, "message": "too long"}, Rejected),
+        ({"code": 422}, Rejected),
+        ({"code": 401}, Misconfigured),
+        ({"code": 404}, Misconfigured),
+        ({"code": 700}, ServerFault),
+    ],
+)
+def test_an_error_inside_an_answer_means_what_its_code_would_have_meant_as_a_status(error, kind):
+    assert type(from_event(error, "up")) is kind

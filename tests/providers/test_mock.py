@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from props import examples
 from worlds import on_virtual_clock, request
 
-from providers.base import Endpoint
+from providers.base import Endpoint, Request
 from providers.errors import Overloaded, ServerFault
 from providers.law import Law
 from providers.mock import Mock, MockOptions
@@ -169,3 +169,20 @@ async def test_every_endpoint_answers(endpoint):
 def test_options_out_of_range_are_named(options, field):
     with pytest.raises(ValueError, match=f"^{field}: must be"):
         MockOptions(**options)
+
+
+async def test_a_request_that_failed_draws_anew_when_it_is_tried_again():
+    """Once: the draw was the request id's alone, so that no retry on the same mock could ever help."""
+    flaky = Mock("flaky", MockOptions(ttft=Law("constant", 0), error_rate=0.5, seed=3))
+    answered = 0
+    for number in range(200):
+        request = Request(f"r{number}", Endpoint.CHAT, b"{}", {"messages": []}, stream=False, headers={})
+        for _ in range(10):
+            try:
+                stream = await flaky.open(request, "m", 1.0)
+            except ServerFault:
+                continue
+            await stream.aclose()
+            answered += 1
+            break
+    assert answered == 200
