@@ -225,6 +225,14 @@ def test_a_variable_replaces_what_the_file_could_not_read(loaded: Callable[..., 
     assert [line.split(": ")[0] for line in wrong] == ["environment BREAKWATER_PROVIDERS__1__API_KEY"]
 
 
+def test_what_a_variable_replaces_is_checked_anew(complaints: Complain) -> None:
+    text = f"{FILE}defaults: {{timeouts: {{idle: ${{NOT_SET}}}}}}"
+    told = complaints(text, {"BREAKWATER_DEFAULTS__TIMEOUTS__IDLE": "700"})
+    assert [line.split(": ")[:2] for line in told] == [
+        ["environment BREAKWATER_DEFAULTS__TIMEOUTS__IDLE", "defaults.timeouts.idle"]
+    ]
+
+
 def test_no_secret_of_the_environment_in_an_error(complaints: Complain) -> None:
     environ = {
         "BREAKWATER_PROVIDERS__1__API_KEY": "[hush-hush, '*hush-hush']",
