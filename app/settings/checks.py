@@ -135,13 +135,12 @@ def _in_force(outer: Timeouts, own: TimeoutSettings | TimeoutOverrides | None, a
 
 
 def _exclusions(timeouts: Timeouts, at: Location) -> Iterator[Finding]:
-    """Told where the two meet: at the innermost level that gives one of them."""
+    """What is written at this level must be able to act. What comes from outside may be cut short here."""
     for inner, outer in BOUNDS:
         (short, short_at), (long, long_at) = timeouts[inner], timeouts[outer]
-        here = [place for place in (short_at, long_at) if place and place[: len(at)] == at]
-        if short > long and here:
+        if short > long and short_at and short_at[: len(at)] == at:
             told = f"{inner} ({_told(short, short_at, at)}) is longer than {outer} ({_told(long, long_at, at)})"
-            yield here[0], f"{told}, so it could never act"
+            yield short_at, f"{told}, so it could never act"
 
 
 def _told(seconds: float, place: Location | None, at: Location) -> str:

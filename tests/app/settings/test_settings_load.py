@@ -95,6 +95,7 @@ def test_the_built_in_configuration(tmp_path: Path) -> None:
     assert [(provider.name, provider.kind) for provider in done.providers] == [
         ("mock_openai", "mock"),
         ("mock_vllm", "mock"),
+        ("mock_down", "mock"),
         ("echo", "echo"),
     ]
     slow, fast = done.providers[0].options, done.providers[1].options
@@ -103,19 +104,19 @@ def test_the_built_in_configuration(tmp_path: Path) -> None:
     assert fast.ttft.a < slow.ttft.a
     assert fast.token_interval.a < slow.token_interval.a
     assert (fast.error_rate, fast.seed) == (0, 2)
-    assert [route.model for route in done.routes] == ["demo", "*"]
-    for route in done.routes:
+    assert [route.model for route in done.routes] == ["demo", "outage", "*"]
+    for route in (done.routes[0], done.routes[2]):
         targets = [(target.provider, target.model, target.weight, target.tier) for target in route.targets]
         assert targets == [("mock_openai", None, 70, 0), ("mock_vllm", None, 30, 0), ("echo", None, 1, 1)]
 
 
 def test_the_built_in_configuration_takes_overrides(tmp_path: Path) -> None:
     done = load(None, {"PROVIDER_WEIGHTS": '{"mock_vllm": 90}', "PORT": "1"}, tmp_path).settings
-    assert [route.targets[1].weight for route in done.routes] == [90, 90]
+    assert [route.targets[1].weight for route in done.routes] == [90, 90, 90]
     assert done.server.port == 1
     with pytest.raises(SettingsError) as caught:
         load(None, {"PROVIDER_WEIGHTS": '{"mock_openai": 0, "mock_vllm": 0, "echo": 0}'}, tmp_path)
-    assert caught.value.problems[0].where == "built-in configuration:8"
+    assert caught.value.problems[0].where == "built-in configuration:9"
 
 
 @pytest.mark.parametrize(
@@ -218,7 +219,7 @@ telemetry:  {log_level: INFO, access_log: true}
 
 async def test_what_is_loaded_can_be_built(tmp_path: Path) -> None:
     gateway = build(load(None, {}, tmp_path).settings)
-    assert set(gateway.providers) == {"mock_openai", "mock_vllm", "echo"}
+    assert set(gateway.providers) == {"mock_openai", "mock_vllm", "mock_down", "echo"}
     await gateway.aclose()
 
 
