@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import ipaddress
 import os
+import shutil
 import signal
 import socket
 import sys
@@ -135,6 +136,11 @@ def _bind(host: str, port: int) -> socket.socket:
     return listener
 
 
+def _program() -> str:
+    """How this command can be called from another terminal in the same place."""
+    return "breakwater" if shutil.which("breakwater") else os.path.relpath(Path(sys.executable).parent / "breakwater")
+
+
 def _announce(loaded: Loaded, listener: socket.socket) -> None:
     host, port = listener.getsockname()[:2]
     url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
@@ -144,5 +150,5 @@ def _announce(loaded: Loaded, listener: socket.socket) -> None:
         click.echo(
             f"\n  {click.style('Breakwater', bold=True)} is serving {loaded.source}\n\n"
             f"    API    {url}/v1\n    docs   {url}/docs\n    ready  {url}/ready\n\n"
-            f"  Try:  breakwater ask --stream 'Say hello.' --url {url}\n"
+            f"  Try:  {_program()} ask --stream 'Say hello.' --url {url}\n"
         )

@@ -21,7 +21,9 @@ class AccessLog:
 
     def __init__(self, *, colours: bool | None = None) -> None:
         """``colours`` None means: if standard output is a terminal."""
-        self._write: Callable[[Facts], None] = _for_people if colours or sys.stdout.isatty() else _as_json
+        if colours is None:
+            colours = sys.stdout.isatty()
+        self._write: Callable[[Facts], None] = _for_people if colours else _as_json
 
     def __call__(self, exchange: Exchange) -> None:
         self._write(facts(exchange))
@@ -65,16 +67,18 @@ def _as_json(line: Facts) -> None:
 
 def _for_people(line: Facts) -> None:
     """On a terminal a line is read, not searched: only what a person looks for."""
-    attempts = " → ".join(f"{tried['target']}:{tried['outcome']}" for tried in line["attempts"])
-    shown = ("model", "route_reason", "duration_ms", "first_byte_ms", "tokens_out", "error", "request_id")
-    kept = {name: line[name] for name in shown if line[name] is not None}
+    kept: Facts = {}
+    if line["attempts"]:
+        kept["attempts"] = " → ".join(f"{tried['target']}:{tried['outcome']}" for tried in line["attempts"])
+    kept |= {name: line[name] for name in ("route_reason", "tokens_out", "error") if line[name] is not None}
+    if line["stream"] and line["first_byte_ms"] is not None:
+        kept["first"] = f"{line['first_byte_ms']:.0f}ms"
+    kept["took"] = f"{line['duration_ms']:.0f}ms"
     if line["end"] != "complete":
         kept["end"] = line["end"]
-    title = f"{line['method']} {line['path']} {line['status']}"
     log = structlog.get_logger("breakwater")
-    if attempts:
-        kept = {"attempts": attempts, **kept}
-    (log.warning if line["status"] >= 500 or line["end"] == "cut" else log.info)(title, **kept)
+    say = log.warning if line["status"] >= 500 or line["end"] == "cut" else log.info
+    say(f"{line['status']} {line['path']}", **kept)
 
 
 def _ms(seconds: float) -> float:
