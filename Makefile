@@ -14,8 +14,9 @@ help: ## List the targets
 run: $(VENV)/.run ## Set everything up and serve on :8000
 	@$(BIN)/breakwater serve
 
-demo: $(VENV)/.run ## The same; watch it fail over with the lines in README.md
-	@$(BIN)/breakwater serve
+demo: $(VENV)/.run ## The same, and ask a model whose first provider is down, again and again
+	@$(BIN)/breakwater serve >/dev/null & server=$$!; trap "kill $$server" EXIT; trap "exit 0" INT TERM; sleep 2; \
+	while $(BIN)/breakwater ask --stream --model outage "Say hello."; do sleep 1; done
 
 local-model: $(VENV)/.local-model ## A real model (SmolLM2-135M on llama.cpp) on :8081
 	@$(BIN)/breakwater local-model
