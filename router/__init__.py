@@ -15,7 +15,7 @@ No HTTP, no environment, no clock but the event loop's, no chance but the reques
 from router.config import Backoff, Retry, Timeouts
 from router.dispatch import Dispatcher
 from router.errors import RouterError
-from router.reply import Reply
+from router.reply import Reply, route_reason
 from router.types import Attempt, Call, Pin, Route, Routes, Target
 
 __all__ = [
@@ -31,4 +31,5 @@ __all__ = [
     "Routes",
     "Target",
     "Timeouts",
+    "route_reason",
 ]

@@ -7,14 +7,21 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Self
 
 from providers import Chunk, Outcome, ProviderError, Stream
 from router.errors import DeadlineExceeded
 from router.policy import Settle, settle_all
-from router.types import Attempt, Tried
+from router.types import Attempt, Call, Tried
 from router.watchdog import Watchdog
+
+
+def route_reason(attempts: Sequence[Tried], call: Call) -> str:
+    """Why the last target: failover if any attempt went to another one, else pin or weight."""
+    if any(tried.target is not attempts[-1].target for tried in attempts):
+        return "failover"
+    return "weight" if call.pin is None else "pin"
 
 
 class Reply:
@@ -48,10 +55,7 @@ class Reply:
 
     @property
     def route_reason(self) -> str:
-        """Why this target: failover if any attempt went to another one, else pin or weight."""
-        if any(tried.target is not self.attempt.target for tried in self.attempts):
-            return "failover"
-        return "weight" if self.attempt.call.pin is None else "pin"
+        return route_reason(self.attempts, self.attempt.call)
 
     @property
     def headers(self) -> Mapping[str, str]:

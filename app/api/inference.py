@@ -20,7 +20,8 @@ from app.api.exchange import Exchange
 from app.api.fields import check, parse_object
 from app.api.respond import send_error, send_reply
 from providers import Endpoint, ProviderError, Request
-from router import Call, Dispatcher, Pin, RouterError
+from router import Call, Dispatcher, Pin, RouterError, route_reason
+from router.errors import RequestRejected
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger("breakwater")
 
@@ -77,6 +78,9 @@ class Inference:
             except RouterError as error:
                 exchange.attempts = error.attempts
                 exchange.waited = error.waited
+                if isinstance(error, RequestRejected):  # a target did answer: it found the request wrong
+                    exchange.target = error.attempts[-1].name
+                    exchange.route_reason = route_reason(error.attempts, call)
                 raise
             async with reply:
                 await send_reply(exchange, reply, send)

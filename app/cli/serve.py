@@ -60,7 +60,8 @@ def serve(config_file: Path | None, host: str | None, port: int | None, workers:
         lifespan="on",
         log_config=None,
         access_log=False,
-        proxy_headers=False,
+        proxy_headers=bool(server_settings.trusted_proxies),
+        forwarded_allow_ips=server_settings.trusted_proxies,
         server_header=False,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=int(server_settings.drain_seconds),
@@ -92,6 +93,7 @@ class DrainingServer(uvicorn.Server):
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         app = getattr(self.config, "loaded_app", None)  # set once the app is loaded; a signal may come before
+        app = getattr(app, "app", app)  # behind trusted proxies, uvicorn wraps it
         if isinstance(app, Edge):
             app.drain()
         log.info("draining", signal=signal.Signals(sig).name, seconds=self.config.timeout_graceful_shutdown)

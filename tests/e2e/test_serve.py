@@ -55,6 +55,27 @@ async def test_a_stream_that_outlasts_the_drain_is_cut_and_looks_cut(tmp_path: P
     assert (line["status"], line["end"]) == (200, "cut")
 
 
+async def test_behind_a_trusted_proxy_the_log_names_the_client_and_the_drain_still_works(tmp_path: Path) -> None:
+    gateway = Gateway(SLOWLY | {"server": {"trusted_proxies": ["127.0.0.0/8"]}}, tmp_path)
+    await gateway.start()
+    headers = {"X-Forwarded-For": "203.0.113.7", "X-Request-ID": "proxied"}
+    async with Call(f"{gateway.url}/v1/chat/completions", chat("m", stream=False), headers) as call:
+        assert (await call.rest()).status == 200
+    assert (await gateway.log_line("proxied"))["client"] == "203.0.113.7"
+    await gateway.terminate()
+    assert any(line["event"] == "draining" for line in gateway.log_lines())
+
+
+async def test_nobody_else_is_believed_about_the_client(tmp_path: Path) -> None:
+    gateway = Gateway(SLOWLY, tmp_path)
+    await gateway.start()
+    headers = {"X-Forwarded-For": "203.0.113.7", "X-Request-ID": "forged"}
+    async with Call(f"{gateway.url}/v1/chat/completions", chat("m", stream=False), headers) as call:
+        await call.rest()
+    assert (await gateway.log_line("forged"))["client"] == "127.0.0.1"
+    await gateway.terminate()
+
+
 async def test_an_idle_gateway_leaves_at_once(tmp_path: Path) -> None:
     gateway = Gateway(SLOWLY, tmp_path)
     await gateway.start()
