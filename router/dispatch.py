@@ -119,7 +119,7 @@ class Journey:
         number = len(self.tried) + 1
         draw = f"pick {number}" if not self._barred else f"pick {number} without {len(self._barred)}"
         chance = unit(self._seed, self._call.request.id, draw)
-        target = choose(self._call, self._route, self._tries, self._barred, chance)
+        target = choose(self._call, self._route, self._tries, self._barred, self._not_before, chance)
         if target is None:
             raise self._verdict()
         starts = self._not_before.get(target, 0.0)

@@ -1,6 +1,6 @@
 """Filter, score, pick.
 
-    targets of the route ─ pinned ─ not barred ─ least tried ─ first rank ─► score by weight ─► pick by chance
+    targets of the route ─ pinned ─ not barred ─ least tried ─ soonest ─ first rank ─► score by weight ─► pick by chance
 
 A filter narrows the list and never reorders it; a score is >= 0; the picker alone uses chance. Nothing here
 waits, counts or remembers.
@@ -13,11 +13,22 @@ from collections.abc import Collection, Mapping, Sequence
 from router.errors import UnknownPin
 from router.types import Call, Pin, Route, Target
 
+# Two rests that end so close together are the same to a client; rank decides between them.
+SOON_SECONDS = 1.0
+
 
 def choose(
-    call: Call, route: Route, tries: Mapping[Target, int], barred: Collection[Target], chance: float
+    call: Call,
+    route: Route,
+    tries: Mapping[Target, int],
+    barred: Collection[Target],
+    not_before: Mapping[Target, float],
+    chance: float,
 ) -> Target | None:
-    """The target for the next attempt; None if nothing is left. ``chance`` in [0, 1). Raises ``UnknownPin``."""
+    """The target for the next attempt; None if nothing is left. ``chance`` in [0, 1). Raises ``UnknownPin``.
+
+    ``not_before``: until when (on the loop's clock) a target that was tried must rest.
+    """
     targets: Sequence[Target] = route.targets
     pin = call.pin
     if pin is not None:
@@ -27,7 +38,7 @@ def choose(
     if barred:
         targets = [target for target in targets if target not in barred]
     if tries:
-        targets = least_tried(targets, tries)
+        targets = soonest(least_tried(targets, tries), not_before)
     if len(targets) > 1:
         targets = first_rank(targets, pin)
     if len(targets) <= 1:
@@ -48,6 +59,13 @@ def least_tried(targets: Sequence[Target], tries: Mapping[Target, int]) -> list[
     """Those not tried yet; when all have been, those with the fewest tries."""
     least = min((tries.get(target, 0) for target in targets), default=0)
     return [target for target in targets if tries.get(target, 0) == least]
+
+
+def soonest(targets: Sequence[Target], not_before: Mapping[Target, float]) -> list[Target]:
+    """Those whose rest ends first: a long Retry-After of one does not hold up a call that another could serve."""
+    ends = [not_before.get(target, 0.0) for target in targets]
+    first = min(ends, default=0.0)
+    return [target for target, end in zip(targets, ends, strict=True) if end <= first + SOON_SECONDS]
 
 
 def first_rank(targets: Sequence[Target], pin: Pin | None) -> list[Target]:

@@ -242,7 +242,7 @@ async def test_retry_after_is_waited_for_exactly(seconds):
 
 @on_virtual_clock
 async def test_retry_after_holds_for_its_own_target_only():
-    first, second = Upstream("a", rate_limited(7.0), healthy()), Upstream("b", BROKEN)
+    first, second = Upstream("a", rate_limited(7.0), healthy()), Upstream("b", rate_limited(9.0))
     await World([first, second]).answer()
     assert (first.calls, second.calls) == ([0.0, 7.0], [0.0])
 
@@ -593,3 +593,15 @@ async def test_a_client_that_leaves_just_when_time_is_up_is_not_kept(first):
         await task
     assert (now(), world.calls, world.books.outcomes) == (10.0, [1, 0], [IGNORED])
     assert world.is_at_rest()
+
+
+@on_virtual_clock
+async def test_a_long_rest_of_one_target_does_not_hold_up_a_call_that_another_could_serve():
+    """Once: the second round waited out the first target's Retry-After although the second one was free at once."""
+    resting = Upstream("a", rate_limited(60.0), healthy())
+    ready = Upstream("b", BROKEN, healthy())
+    world = World([resting, ready])
+    reply = await world.open()
+    await reply.aclose()
+    assert reply.target.startswith("b/")
+    assert now() < 1

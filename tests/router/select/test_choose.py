@@ -24,13 +24,13 @@ def pick(targets, *, pin=None, tries=(), barred=(), chance=0.5):
     """The name of the chosen provider; ``tries`` names a provider once for each try."""
     counted = Counter(each for name in tries for each in targets if each.provider.name == name)
     out = {each for each in targets if each.provider.name in barred}
-    chosen = choose(call_for(pin=pin), Route("m", tuple(targets)), counted, out, chance)
+    chosen = choose(call_for(pin=pin), Route("m", tuple(targets)), counted, out, {}, chance)
     return chosen and chosen.provider.name
 
 
 def picks(targets, seed=0, ids=IDS):
     route = Route("m", tuple(targets))
-    return [choose(call_for(), route, {}, (), unit(seed, key, "pick 1")).provider.name for key in ids]
+    return [choose(call_for(), route, {}, (), {}, unit(seed, key, "pick 1")).provider.name for key in ids]
 
 
 def every_pick(targets, **given_):
@@ -152,7 +152,7 @@ def test_in_each_round_every_target_has_its_turn_and_lower_tiers_go_first(tiers,
     targets = [target(str(number), tier=tier) for number, tier in enumerate(tiers)]
     route, tries, order = Route("m", tuple(targets)), Counter(), []
     for turn in range(3 * len(targets)):
-        chosen = choose(call_for(), route, tries, (), unit(seed, "r", f"pick {turn}"))
+        chosen = choose(call_for(), route, tries, (), {}, unit(seed, "r", f"pick {turn}"))
         tries[chosen] += 1
         order.append(chosen)
     for start in range(0, len(order), len(targets)):
@@ -200,7 +200,7 @@ def test_only_a_pin_by_name_reaches_a_target_without_weight():
 def test_a_pinned_provider_with_two_targets_uses_tier_and_weight():
     targets = [target("a", 1, model="x"), target("a", 3, model="y"), target("a", 1, tier=1, model="z"), target("b")]
     route = Route("m", tuple(targets))
-    chosen = Counter(choose(call_for(pin="a"), route, {}, (), unit(0, key, "pick 1")).model for key in IDS[:4000])
+    chosen = Counter(choose(call_for(pin="a"), route, {}, (), {}, unit(0, key, "pick 1")).model for key in IDS[:4000])
     assert chosen.keys() == {"x", "y"}
     assert abs(chosen["y"] - 3000) < 3.29 * (4000 * 0.75 * 0.25) ** 0.5
 
