@@ -16,7 +16,8 @@ from router.config import Backoff, Retry, Timeouts
 from router.dispatch import Dispatcher
 from router.errors import RouterError
 from router.reply import Reply, route_reason
-from router.types import Attempt, Call, Pin, Route, Routes, Target
+from router.routes import Routes
+from router.types import Attempt, Call, Pin, Route, Target
 
 __all__ = [
     "Attempt",

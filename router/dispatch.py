@@ -19,9 +19,10 @@ from providers.errors import Empty, Rejected, TimedOut
 from router.errors import DeadlineExceeded, Exhausted, NoTarget, Refused, RequestRejected, RouterError
 from router.policy import Policy, Settle, admit_all, settle_all
 from router.reply import Reply
+from router.routes import Routes
 from router.select.chance import unit
 from router.select.choose import choose
-from router.types import Attempt, Call, Route, Routes, Target, Tried
+from router.types import Attempt, Call, Route, Target, Tried
 
 # Held back at most before an answer is passed on without content: lifecycle events may repeat a whole prompt.
 HOLD_BACK_CHUNKS = 256

@@ -13,13 +13,10 @@ Refused                (not a RouterError: a policy's no, handled inside the dis
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from providers import ProviderError
 from providers.errors import RateLimited, Rejected
-
-if TYPE_CHECKING:
-    from router.types import Tried
+from router.types import Tried
 
 
 class RouterError(Exception):

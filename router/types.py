@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from providers import Provider, Request
 from router.config import Retry, Timeouts
-from router.errors import ModelNotFound
 
 
 @dataclass(slots=True)
@@ -51,21 +49,6 @@ class Route:
     targets: tuple[Target, ...]
     total: float = 600.0
     retry: Retry = field(default_factory=Retry)
-
-
-@dataclass(frozen=True, slots=True)
-class Routes:
-    """All routes of one configuration. ``anything`` serves the models that no other route names."""
-
-    named: Mapping[str, Route]
-    anything: Route | None = None
-
-    def find(self, model: str) -> Route:
-        """Raises ``ModelNotFound``."""
-        route = self.named.get(model, self.anything)
-        if route is None:
-            raise ModelNotFound(model, sorted(self.named))
-        return route
 
 
 @dataclass(frozen=True, slots=True)

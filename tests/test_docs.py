@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ def commands(page: Path) -> list[str]:
 COMMANDS = [(page.name, command) for page in PAGES for command in commands(page)]
 
 
+@pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl")
 @pytest.mark.parametrize(("page", "command"), [row for row in COMMANDS if row[1].startswith("curl")])
 def test_every_curl_line_gets_an_answer(page: str, command: str, demo: Any) -> None:
     words = shlex.split(command.replace("http://127.0.0.1:8000", demo.url))

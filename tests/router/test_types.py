@@ -6,7 +6,8 @@ import pytest
 from worlds import Upstream, call_for
 
 from router.errors import ModelNotFound
-from router.types import Pin, Route, Routes, Target
+from router.routes import Routes
+from router.types import Pin, Route, Target
 
 
 @pytest.mark.parametrize(
