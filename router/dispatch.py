@@ -22,6 +22,7 @@ from router.reply import Reply
 from router.routes import Routes
 from router.select.chance import unit
 from router.select.choose import choose
+from router.time_limit import TimeLimit
 from router.types import Attempt, Call, Route, Target, Tried
 
 # Held back at most before an answer is passed on without content: lifecycle events may repeat a whole prompt.
@@ -55,7 +56,8 @@ class Dispatcher:
     async def open(self, call: Call) -> Reply:
         """Raises ``RouterError`` if no target answered; cancelling it closes whatever is open upstream."""
         route = self.routes.find(call.model)
-        journey = Journey(call, route, self._seed, self._stopwatch or asyncio.get_running_loop().time)
+        loop = asyncio.get_running_loop()  # once: on Python 3.11 each look-up is a system call
+        journey = Journey(call, route, self._seed, loop, self._stopwatch or loop.time)
         try:
             while True:
                 reply = await self._attempt(journey, journey.next_attempt())
@@ -68,7 +70,7 @@ class Dispatcher:
 
     async def _attempt(self, journey: Journey, attempt: Attempt) -> Reply | None:
         """A reply, or None if another attempt may help."""
-        loop = asyncio.get_running_loop()
+        loop = journey.loop
         tickets: list[Settle] = []
         outcome = Outcome.IGNORED
         journey.start()
@@ -76,7 +78,7 @@ class Dispatcher:
             tickets += admit_all(self._rules, attempt, loop.time())
             await journey.pause(attempt)
             tickets += admit_all(self._guards, attempt, loop.time())
-            stream, held = await begin(attempt)
+            stream, held = await begin(attempt, loop)
         except Refused as refusal:
             journey.refused(attempt, refusal)
             return None
@@ -89,7 +91,7 @@ class Dispatcher:
             raise
         else:
             journey.note(attempt, "200")
-            reply = Reply(attempt, stream, held, tickets, tuple(journey.tried), journey.waited)
+            reply = Reply(attempt, stream, held, tickets, tuple(journey.tried), journey.waited, loop)
             tickets = []  # the reply's from here on
             return reply
         finally:
@@ -99,14 +101,22 @@ class Dispatcher:
 class Journey:
     """What one call has been through so far. Lives as long as ``open``; attempts see nothing of it."""
 
-    def __init__(self, call: Call, route: Route, seed: int, stopwatch: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        call: Call,
+        route: Route,
+        seed: int,
+        loop: asyncio.AbstractEventLoop,
+        stopwatch: Callable[[], float],
+    ) -> None:
+        self.loop = loop
         self.tried: list[Tried] = []
         self.waited = 0.0
         self._call = call
         self._route = route
         self._seed = seed
         self._stopwatch = stopwatch
-        self._now = asyncio.get_running_loop().time
+        self._now = loop.time
         total = route.total if call.timeout is None else min(route.total, call.timeout)
         self._deadline = self._now() + total
         self._tries: dict[Target, int] = {}
@@ -180,21 +190,21 @@ class Journey:
         return NoTarget(f"no target can serve {self._call.model!r} now")
 
 
-async def begin(attempt: Attempt) -> tuple[Stream, list[Chunk]]:
+async def begin(attempt: Attempt, loop: asyncio.AbstractEventLoop) -> tuple[Stream, list[Chunk]]:
     """Open the upstream and read up to the first content, within the time that this phase has."""
     request, target = attempt.call.request, attempt.target
     timeouts = target.timeouts
     phase, seconds = ("first_token", timeouts.first_token) if request.stream else ("attempt", timeouts.attempt)
-    own_limit = asyncio.get_running_loop().time() + seconds
+    own_limit = loop.time() + seconds
     stream: Stream | None = None
     try:
-        async with asyncio.timeout_at(min(own_limit, attempt.deadline)) as limit:
+        with TimeLimit(loop, min(own_limit, attempt.deadline)) as limit:
             stream = await target.provider.open(request, target.model or attempt.call.model, timeouts.connect)
             return stream, await hold_back(stream)
     except BaseException as error:
         if stream is not None:
             await stream.aclose()
-        if not isinstance(error, TimeoutError) or not limit.expired():
+        if not isinstance(error, TimeoutError) or not limit.expired:
             raise
         if attempt.deadline <= own_limit:
             raise DeadlineExceeded("the call's time was over before an answer began") from None

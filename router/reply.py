@@ -37,6 +37,7 @@ class Reply:
         tickets: list[Settle],
         attempts: tuple[Tried, ...],
         waited: float,
+        loop: asyncio.AbstractEventLoop,
     ) -> None:
         self.attempt = attempt
         self.attempts = attempts
@@ -44,6 +45,7 @@ class Reply:
         self._stream = stream
         self._held = deque(held)
         self._tickets = tickets
+        self._now = loop.time
         self._watchdog: Watchdog | None = None
         if attempt.call.request.stream:
             self._watchdog = Watchdog(attempt.target.timeouts.idle, attempt.deadline)
@@ -100,4 +102,4 @@ class Reply:
     def _settle(self, outcome: Outcome) -> None:
         if self._watchdog is not None:
             self._watchdog.stop()
-        settle_all(self._tickets, outcome, asyncio.get_running_loop().time())
+        settle_all(self._tickets, outcome, self._now())

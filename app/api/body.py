@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from app.api.asgi import Receive
 from app.api.client_watch import ClientGone
 from app.api.errors import ApiError
+from router.time_limit import TimeLimit
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +20,8 @@ class BodyLimits:
 async def read_body(receive: Receive, declared: bytes | None, limits: BodyLimits) -> bytes:
     """The whole body. ``declared`` is the Content-Length. Raises ``ApiError`` (413, 408) or ``ClientGone``."""
     try:
-        async with asyncio.timeout(limits.receive_seconds):
+        loop = asyncio.get_running_loop()
+        with TimeLimit(loop, loop.time() + limits.receive_seconds):
             if declared is not None and declared.isdigit() and int(declared) > limits.max_bytes:
                 await _discard(receive, limits.max_bytes)
                 raise _too_large(limits)

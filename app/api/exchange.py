@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 from collections.abc import Sequence
@@ -11,6 +12,9 @@ from app.api.asgi import Scope
 from providers import Usage
 from router.types import Tried
 
+# Unique by the process's own random part and a count: asking the kernel for each id would cost more than the rest.
+_PREFIX = f"req_{os.urandom(8).hex()}"
+_COUNTER = itertools.count(1)
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
 
 
@@ -86,4 +90,4 @@ def request_id(given: bytes | None) -> str:
     """The client's id if it is sane, else a new one."""
     if given is not None and _REQUEST_ID.fullmatch(given):
         return given.decode()
-    return f"req_{os.urandom(12).hex()}"
+    return f"{_PREFIX}{next(_COUNTER):08x}"

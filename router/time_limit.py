@@ -1,0 +1,45 @@
+"""A deadline around a few awaits of the current task: ``asyncio.timeout_at`` without its bookkeeping.
+
+On Python 3.11 each look-up of the running loop asks the kernel for the process id, and ``asyncio.timeout`` does
+several; on the hot road two of them cost as much as routing itself. Here the caller gives the loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from types import TracebackType
+from typing import Self
+
+
+class TimeLimit:
+    """``with`` it: raises ``TimeoutError`` if what is inside lasts beyond ``when`` on the loop's clock.
+
+    A cancellation from elsewhere passes as it is, also when both come at once. ``expired`` tells which it was.
+    """
+
+    __slots__ = ("_cancelling", "_task", "_timer", "expired")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, when: float) -> None:
+        task = asyncio.current_task(loop)
+        assert task is not None  # noqa: S101 - it is used in coroutines, and they run in tasks
+        self.expired = False
+        self._task = task
+        self._cancelling = task.cancelling()
+        self._timer = loop.call_at(when, self._expire)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._timer.cancel()
+        if not self.expired:
+            return
+        ours_alone = self._task.uncancel() <= self._cancelling
+        if ours_alone and kind is not None and issubclass(kind, asyncio.CancelledError):
+            raise TimeoutError from error
+
+    def _expire(self) -> None:
+        self.expired = True
+        self._task.cancel()
