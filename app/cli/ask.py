@@ -27,26 +27,35 @@ def ask(prompt: str, url: str, model: str | None, provider: str | None, stream: 
     if prompt == "-":
         prompt = sys.stdin.read()
     url = url.rstrip("/").removesuffix("/v1")
+    if "://" not in url:
+        url = f"http://{url}"
+    if not f"{api_key}{provider}".isascii():
+        _fail("The key and the provider's name travel in headers, which take ASCII only.")
     # The gateway is the one layer that retries.
-    client = openai.OpenAI(base_url=f"{url}/v1", api_key=api_key, max_retries=0)
+    client = openai.OpenAI(base_url=f"{url}/v1", api_key=api_key or "none", max_retries=0)
     pin = {"X-Provider-Priority": provider} if provider else {}
     try:
         _ask(client, model or _first_model(client), prompt, pin, stream=stream)
     except openai.APIConnectionError as error:
-        if isinstance(error.__cause__, OSError) or "onnect" in repr(error.__cause__):
+        # By name: which httpx the client uses is its own affair.
+        if type(error.__cause__).__name__ in ("ConnectError", "ConnectTimeout"):
             _fail(f"There is no gateway at {url}.", "Start one with: make run")
-        _fail(f"The connection to {url} broke: {error}")
+        _fail(f"The connection to {url} broke: {error.__cause__ or error}")
     except openai.APIStatusError as error:
         told = error.body if isinstance(error.body, dict) else {}
-        _fail(f"{error.status_code}: {told.get('message', error.message)}", _facts(error.response.headers))
+        code = f" {told['code']}" if told.get("code") else ""
+        message = told.get("message", f"{url} says no more; is it a gateway?")
+        _fail(f"{error.status_code}{code}: {message}", _facts(error.response.headers))
     except openai.APIError as error:  # an error event in a stream that had begun
-        click.echo()
         _fail(f"The answer broke off: {error.message}")
 
 
 def _first_model(client: openai.OpenAI) -> str:
-    models = [model.id for model in client.models.list().data]
-    return models[0] if models else "demo"
+    listed = client.get("/models", cast_to=object)  # what is no gateway may answer anything
+    if not isinstance(listed, dict):
+        _fail(f"{client.base_url} lists no models; is it a gateway?")
+    models = listed.get("data")
+    return str(models[0]["id"]) if models else "demo"
 
 
 def _ask(client: openai.OpenAI, model: str, prompt: str, pin: Mapping[str, str], *, stream: bool) -> None:
@@ -55,6 +64,8 @@ def _ask(client: openai.OpenAI, model: str, prompt: str, pin: Mapping[str, str],
     if not stream:
         answer = create(model=model, messages=[{"role": "user", "content": prompt}], extra_headers=pin)
         completion = answer.parse()
+        if not getattr(completion, "choices", None):  # a page of HTML comes as a str
+            _fail("The answer is no chat completion.", _facts(answer.headers))
         click.echo(completion.choices[0].message.content or "")
         usage = completion.usage
         tokens = usage.completion_tokens if usage else None
@@ -68,14 +79,20 @@ def _ask(client: openai.OpenAI, model: str, prompt: str, pin: Mapping[str, str],
         extra_headers=pin,
     )
     first = tokens = None
-    for chunk in streamed.parse():
-        if chunk.usage is not None:
-            tokens = chunk.usage.completion_tokens
-        for choice in chunk.choices:
-            if choice.delta.content:
-                first = first or time.perf_counter() - started
-                click.echo(choice.delta.content, nl=False)
-    click.echo()
+    finished = False
+    try:
+        for chunk in streamed.parse():
+            if chunk.usage is not None:
+                tokens = chunk.usage.completion_tokens
+            for choice in chunk.choices:
+                finished = finished or choice.finish_reason is not None
+                if choice.delta.content:
+                    first = first or time.perf_counter() - started
+                    click.echo(choice.delta.content, nl=False)
+    finally:
+        click.echo()
+    if not finished:  # the client takes a connection that closes early for an end
+        _fail("The answer broke off: the stream ended without a finish reason.", _facts(streamed.headers))
     _report(streamed.headers, started, first, tokens)
 
 

@@ -21,6 +21,9 @@ import click
 
 LOAD_SECONDS = 120
 STOP_SECONDS = 5
+SERVER = Path(__file__).with_name("llama_server.py")
+# Straight to our own child, whatever http_proxy says.
+DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 class Stopped(Exception):
@@ -41,7 +44,7 @@ def local_model(port: int, gguf: Path | None, parallel: int, context: int, threa
     _require_free(port)
     asked = {"path": str(model), "port": port, "alias": alias, "parallel": parallel, "context": context}
     with _stop_signals(), contextlib.suppress(Stopped), _log(verbose=verbose) as log:
-        server = _start({**asked, "threads": threads}, log, verbose=verbose)
+        server = _start({**asked, "threads": threads, "verbose": verbose}, log)
         try:
             _await_ready(server, port, alias, log)
             _announce(port, alias, context)
@@ -105,12 +108,12 @@ def _log(*, verbose: bool) -> Generator[IO[bytes] | None]:
         yield log
 
 
-def _start(asked: dict[str, object], log: IO[bytes] | None, *, verbose: bool) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "app.cli.llama_server", json.dumps(asked)]
-    output = None if verbose else log
+def _start(asked: dict[str, object], log: IO[bytes] | None) -> subprocess.Popen[bytes]:
+    # By its path, and without the working directory on sys.path, where another package may be called app.
+    command = [sys.executable, "-P", str(SERVER), json.dumps(asked)]
     # A group of its own: Ctrl-C in the terminal is for us, and we stop the server.
     return subprocess.Popen(  # noqa: S603 - our own module
-        command, stdin=subprocess.PIPE, stdout=output, stderr=output, start_new_session=True
+        command, stdin=subprocess.PIPE, stdout=log, stderr=log, start_new_session=True
     )
 
 
@@ -142,7 +145,7 @@ def _progress(text: str) -> Generator[Callable[[], None]]:
 
 def _answers(port: int) -> bool:
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=1) as answer:
+        with DIRECT.open(f"http://127.0.0.1:{port}/health", timeout=1) as answer:
             return bool(answer.status == 200)
     except OSError:
         return False

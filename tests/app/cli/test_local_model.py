@@ -83,20 +83,20 @@ def test_it_answers_has_slots_and_stops_cleanly(running: tuple[subprocess.Popen[
 def test_it_stops_in_the_middle_of_an_answer(running: tuple[subprocess.Popen[str], int]) -> None:
     process, port = running
     failures: list[BaseException] = []
-
-    def ask() -> None:
-        try:
-            post(port, max_tokens=400, ignore_eos=True)
-        except OSError as error:
-            failures.append(error)
-
-    asking = threading.Thread(target=ask)
+    asking = threading.Thread(target=ask_at_length, args=(port, failures))
     asking.start()
     while not busy(port):
         time.sleep(0.01)
     assert stop(process) < 5
     asking.join(10)
     assert failures
+
+
+def ask_at_length(port: int, failures: list[BaseException]) -> None:
+    try:
+        post(port, max_tokens=400, ignore_eos=True)
+    except OSError as error:
+        failures.append(error)
 
 
 def busy(port: int) -> bool:
@@ -110,16 +110,48 @@ def test_it_stops_while_it_loads() -> None:
     assert stop(process) < 5
 
 
-def test_the_model_ends_with_its_parent(running: tuple[subprocess.Popen[str], int]) -> None:
+@pytest.mark.parametrize("generating", [False, True])
+def test_the_model_ends_with_its_parent(running: tuple[subprocess.Popen[str], int], generating: bool) -> None:
     process, port = running
+    failures: list[BaseException] = []
+    asking = threading.Thread(target=ask_at_length, args=(port, failures))
+    if generating:
+        asking.start()
+        while not busy(port):
+            time.sleep(0.01)
     os.kill(process.pid, signal.SIGKILL)
     give_up = time.monotonic() + 5
     while time.monotonic() < give_up:
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)) != 0:
-                return
+                break
         time.sleep(0.02)
-    pytest.fail("the orphan still listens")
+    else:
+        pytest.fail("the orphan still listens")
+    if generating:  # the answer is cut, not finished by a process that nobody can see
+        asking.join(10)
+        assert failures
+
+
+def test_neither_a_proxy_nor_another_app_package_is_in_the_way(tmp_path: Path) -> None:
+    (tmp_path / "app").mkdir()
+    (tmp_path / "app" / "__init__.py").touch()
+    environment = {**os.environ, "http_proxy": "http://127.0.0.1:9"}
+    code = (
+        f"import sys; sys.path[0] = {str(Path.cwd())!r}; sys.argv[0] = 'breakwater'; "
+        "from app.cli.main import main; main()"
+    )
+    port = free_port()
+    command = [sys.executable, "-c", code, "local-model", "--port", str(port), "--context", "512"]
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=tmp_path, env=environment
+    )
+    try:
+        await_line(process, "Ready: smollm2")
+        stop(process)
+    finally:
+        process.kill()
+        process.communicate()
 
 
 def test_a_port_in_use_is_said_before_anything_is_loaded() -> None:
@@ -135,7 +167,7 @@ def test_a_port_in_use_is_said_before_anything_is_loaded() -> None:
 
 @pytest.mark.parametrize(
     ("content", "said"),
-    [(None, "No such file"), (b"PK\x03\x04", "not a GGUF"), (b"GGUF" + b"\0" * 64, "could not load")],
+    [(None, "No such file"), (b"PK\x03\x04", "not a GGUF"), (b"GGUF" + b"\0" * 64, "error loading model")],
 )
 def test_a_file_that_is_no_model_is_said_plainly(tmp_path: Path, content: bytes | None, said: str) -> None:
     file = tmp_path / "model.gguf"
