@@ -30,14 +30,15 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger("breakwater")
 def create_app(gateway: Gateway) -> App:
     server = gateway.settings.server
     limits = BodyLimits(int(server.max_body_mb * 1_000_000), server.receive_timeout_s)
-    finished = AccessLog() if gateway.settings.telemetry.access_log else _silent
+    log_line = AccessLog()
+    finished = log_line if gateway.settings.telemetry.access_log else _silent
     hot: dict[str, App] = {
         f"/v1/{endpoint.value}": Inference(endpoint, gateway.dispatcher, limits, finished) for endpoint in Endpoint
     }
-    return Edge(gateway, hot, _cold_app(gateway), finished)
+    return Edge(gateway, hot, _cold_app(gateway, log_line), finished)
 
 
-def _cold_app(gateway: Gateway) -> FastAPI:
+def _cold_app(gateway: Gateway, log_line: AccessLog) -> FastAPI:
     """Everything that is not on the hot road."""
 
     @asynccontextmanager
@@ -46,6 +47,7 @@ def _cold_app(gateway: Gateway) -> FastAPI:
             yield
         finally:
             await gateway.aclose()
+            log_line.flush()
 
     # Its docs page loads nothing from elsewhere: gateways run where there is no internet.
     app = FastAPIOffline(

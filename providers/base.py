@@ -8,7 +8,6 @@ and as nothing else, from ``open`` as well as from every chunk. Nothing here kno
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, NamedTuple, Protocol, Self
 
@@ -22,8 +21,7 @@ class Endpoint(StrEnum):
     RESPONSES = "responses"
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(NamedTuple):
     """One client request, the same for every attempt.
 
     ``body`` is what the client sent, ``fields`` the same parsed (read only). ``headers`` holds the few request

@@ -27,6 +27,7 @@ class Exchange:
         "bytes_out",
         "client",
         "end",
+        "ended",
         "error",
         "first_byte",
         "headers",
@@ -44,7 +45,7 @@ class Exchange:
     )
 
     def __init__(self, scope: Scope) -> None:
-        self.started = perf_counter()
+        self.started = self.ended = perf_counter()
         self.headers: dict[bytes, bytes] = dict(scope["headers"])
         self.request_id = request_id(self.headers.get(b"x-request-id"))
         self.method: str = scope["method"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import orjson
@@ -9,7 +10,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from app.api.exchange import Exchange
-from app.observability.access_log import AccessLog
+from app.observability.access_log import MAX_PENDING, AccessLog
 from providers import Usage
 from providers.mock import Mock, MockOptions
 from router import Target
@@ -28,8 +29,10 @@ def exchange() -> Exchange:
     return one
 
 
-def test_as_json_it_has_the_attempts_and_no_secret(exchange: Exchange, capfdbinary: Any) -> None:
-    AccessLog(colours=False)(exchange)
+async def test_as_json_it_has_the_attempts_and_no_secret(exchange: Exchange, capfdbinary: Any) -> None:
+    log = AccessLog(colours=False)
+    log(exchange)
+    log.flush()
     written = capfdbinary.readouterr().out
     line = orjson.loads(written)
     assert line["request_id"] == "r-1"
@@ -61,3 +64,20 @@ def test_what_broke_stands_out(exchange: Exchange) -> None:
     with capture_logs() as lines:
         AccessLog(colours=True)(exchange)
     assert (lines[0]["log_level"], lines[0]["end"], lines[0]["error"]) == ("warning", "cut", "upstream_error")
+
+
+async def test_lines_are_written_soon_and_together(exchange: Exchange, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = AccessLog(colours=False)
+    written = asyncio.get_running_loop().create_future()
+    monkeypatch.setattr(log, "flush", lambda: written.set_result(len(log._pending)))
+    for _ in range(MAX_PENDING - 1):
+        log(exchange)
+    assert not written.done()
+    assert await asyncio.wait_for(written, 5) == MAX_PENDING - 1
+
+
+async def test_many_lines_do_not_wait(exchange: Exchange, capfdbinary: Any) -> None:
+    log = AccessLog(colours=False)
+    for _ in range(MAX_PENDING):
+        log(exchange)
+    assert capfdbinary.readouterr().out.count(b"\n") == MAX_PENDING

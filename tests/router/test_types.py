@@ -86,5 +86,6 @@ def test_targets_are_compared_by_identity_and_count_for_themselves():
     "thing", [Target(Upstream("up"), "m"), NAMED, Routes({}), Pin(("a",)), call_for()], ids=lambda it: type(it).__name__
 )
 def test_what_travels_is_frozen(thing):
-    with pytest.raises(dataclasses.FrozenInstanceError):
-        setattr(thing, dataclasses.fields(thing)[0].name, None)
+    name = thing._fields[0] if isinstance(thing, tuple) else dataclasses.fields(thing)[0].name
+    with pytest.raises(AttributeError):  # also what a frozen dataclass raises
+        setattr(thing, name, None)
