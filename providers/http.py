@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Generator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from types import TracebackType
 
 import aiohttp
 from multidict import CIMultiDict
@@ -22,6 +22,7 @@ MAX_ERROR_BODY_BYTES = 64 * 1024
 # llama.cpp and vLLM close idle connections after 5 s; a pool that gives up sooner never meets a stale one.
 POOL_IDLE_SECONDS = 4.0
 DRAIN_SECONDS = 0.25
+_FOREIGN = (aiohttp.ClientError, OSError, asyncio.IncompleteReadError)
 
 
 class Upstream:
@@ -70,13 +71,26 @@ class Upstream:
         return self._session
 
 
-@contextmanager
-def foreign_errors(name: str, connect_timeout: float = 0.0) -> Generator[None]:
-    """Turn what aiohttp raises, now or while a body is read, into a ``ProviderError``."""
-    try:
-        yield
-    except (aiohttp.ClientError, OSError, asyncio.IncompleteReadError) as error:
-        raise _ours(error, name, connect_timeout) from error
+class foreign_errors:  # noqa: N801 - used as the verb that it is
+    """``with`` it: what aiohttp raises inside, at a request or while a body is read, leaves as a ``ProviderError``.
+
+    A class, because it stands around every chunk: ``contextlib`` would make a generator each time.
+    """
+
+    __slots__ = ("_connect_timeout", "_name")
+
+    def __init__(self, name: str, connect_timeout: float = 0.0) -> None:
+        self._name = name
+        self._connect_timeout = connect_timeout
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if isinstance(error, _FOREIGN):
+            raise _ours(error, self._name, self._connect_timeout) from error
 
 
 def _ours(error: BaseException, name: str, connect_timeout: float) -> ProviderError:
