@@ -21,6 +21,7 @@ from providers.body import with_model
 from providers.errors import Disconnected, Malformed, ProviderError, Truncated
 from providers.failures import from_event, from_status
 from providers.http import MAX_BODY_BYTES, MAX_ERROR_BODY_BYTES, Upstream, finish, foreign_errors, read_body
+from providers.prompt import choices_wanted
 from providers.reading import failure_in, reader_for, require_substance
 from providers.sse import Splitter, comments_of, parse
 
@@ -126,6 +127,7 @@ class EventStream:
         self._response = response
         self._reader = reader_for(request.endpoint)
         self._splitter = Splitter()
+        self._wanted = choices_wanted(request)
         self._name = name
         self._ended = False
         self._failure: ProviderError | None = None
@@ -212,6 +214,8 @@ class EventStream:
                 return chunk
         if not self._reader.content and not self._reader.complete:
             raise Disconnected(f"{self._name} closed the stream before any content")
+        if self._reader.done_marker and self._reader.complete and self._reader.choices < self._wanted:
+            raise Truncated(f"{self._name} ended its answer after {self._reader.choices} of {self._wanted} choices")
         self._end()
         return Chunk(DONE) if self._reader.done_marker else None
 

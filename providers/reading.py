@@ -14,10 +14,15 @@ from providers.errors import Empty, Malformed
 
 
 class Reader(Protocol):
-    """``complete``: the answer has ended as it should. ``done_marker``: the protocol ends with ``[DONE]``."""
+    """``complete``: what has begun of the answer has ended as it should; ``choices`` is how many have.
+
+    ``done_marker``: the protocol ends with ``[DONE]``.
+    """
 
     @property
     def complete(self) -> bool: ...
+    @property
+    def choices(self) -> int: ...
     @property
     def content(self) -> bool: ...
     @property
@@ -50,6 +55,10 @@ class ChoicesReader:
     def complete(self) -> bool:
         """Every choice that has begun has ended."""
         return bool(self._finished) and not self._open
+
+    @property
+    def choices(self) -> int:
+        return len(self._finished)
 
     def event(self, payload: dict[str, Any]) -> bool:
         usage = payload.get("usage")
@@ -94,6 +103,7 @@ class EmbeddingsReader:
     """Embeddings: a list of vectors, never streamed."""
 
     done_marker = False
+    choices = 1
 
     def __init__(self) -> None:
         self.complete = False
@@ -118,6 +128,7 @@ class ResponsesReader:
     """The Responses API: typed events, a terminal one, no ``[DONE]``."""
 
     done_marker = False
+    choices = 1
     _ENDED = frozenset({"response.completed", "response.incomplete"})
 
     def __init__(self) -> None:

@@ -334,3 +334,17 @@ def test_headers_that_travel_to_the_client():
         "x-ratelimit-remaining-tokens": "5",
         "x-upstream-request-id": "up-1",
     }
+
+
+@pytest.mark.parametrize(
+    ("wanted", "marker", "error"), [(1, b"", None), (2, b"", Truncated), (2, DONE, None)], ids=["one", "cut", "done"]
+)
+async def test_without_done_every_choice_that_was_asked_for_must_have_ended(wanted, marker, error):
+    """Once: cut between two choices, the end looked complete, because the second had not begun."""
+    provider = OpenAICompatible("up", HttpOptions("http://unused/v1"))
+    provider._upstream = Wire(Response(ROLE, HI, STOP, *filter(None, [marker])))
+    asked = request(stream=True)
+    asked = asked._replace(fields={**asked.fields, "n": wanted})
+    chunks, broke = await read(await provider.open(asked, "m", 5.0))
+    assert (type(broke) if broke else None) is error
+    assert (chunks[-1].raw == DONE) is (error is None)
