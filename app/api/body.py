@@ -11,6 +11,9 @@ from app.api.errors import ApiError
 from router.time_limit import TimeLimit
 
 
+DISCARD_BYTES = 64 * 1024 * 1024
+
+
 @dataclass(frozen=True, slots=True)
 class BodyLimits:
     max_bytes: int
@@ -23,7 +26,7 @@ async def read_body(receive: Receive, declared: bytes | None, limits: BodyLimits
         loop = asyncio.get_running_loop()
         with TimeLimit(loop, loop.time() + limits.receive_seconds):
             if declared is not None and declared.isdigit() and int(declared) > limits.max_bytes:
-                await _discard(receive, limits.max_bytes)
+                await _discard(receive)
                 raise _too_large(limits)
             return await _collect(receive, limits)
     except TimeoutError:
@@ -46,17 +49,19 @@ async def _collect(receive: Receive, limits: BodyLimits) -> bytes:
         size += len(part)
         if size > limits.max_bytes:
             if message.get("more_body", False):
-                await _discard(receive, limits.max_bytes)
+                await _discard(receive)
             raise _too_large(limits)
         parts.append(part)
         if not message.get("more_body", False):
             return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
-async def _discard(receive: Receive, at_most: int) -> None:
-    """Read on for a while: closing with unread bytes would reset the connection and hide our answer."""
+async def _discard(receive: Receive) -> None:
+    """Read on for a while, in the time that the body has: closing with unread bytes would reset the connection and
+    hide our answer.
+    """
     size = 0
-    while size <= at_most:
+    while size <= DISCARD_BYTES:
         message = await receive()
         if message["type"] == "http.disconnect":
             raise ClientGone

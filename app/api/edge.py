@@ -58,6 +58,8 @@ class Edge:
 
     async def _serve_cold(self, scope: Scope, receive: Receive, send: Send) -> None:
         exchange = Exchange(scope)
+        if scope["method"] == "HEAD":  # as GET; the server leaves the body out
+            scope = {**scope, "method": "GET"}
 
         async def numbered(message: Message) -> None:
             if message["type"] == "http.response.start":

@@ -76,6 +76,19 @@ async def test_nobody_else_is_believed_about_the_client(tmp_path: Path) -> None:
     await gateway.terminate()
 
 
+@pytest.mark.parametrize("size", [1_500_000, 12_000_000])
+async def test_a_body_over_the_cap_gets_its_answer_and_no_reset(tmp_path: Path, size: int) -> None:
+    gateway = Gateway(SLOWLY | {"server": {"max_body_mb": 1}}, tmp_path)
+    await gateway.start()
+    async with gateway.call(chat("m", stream=False, words="x" * size), "large") as call:
+        answer = await call.rest()
+    assert (answer.status, answer.json["error"]["code"]) == (413, "request_too_large")
+    assert answer.headers["connection"] == "close"
+    async with gateway.call(chat("m", stream=False), "small") as call:
+        assert (await call.rest()).status == 200
+    await gateway.terminate()
+
+
 async def test_an_idle_gateway_leaves_at_once(tmp_path: Path) -> None:
     gateway = Gateway(SLOWLY, tmp_path)
     await gateway.start()

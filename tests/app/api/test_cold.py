@@ -14,6 +14,11 @@ async def test_liveness_under_all_its_names(client, path):
     assert (answer.status, orjson.loads(answer.body)) == (200, {"status": "ok"})
 
 
+@pytest.mark.parametrize("path", ["/health", "/ready", "/v1/models"])
+async def test_head_is_answered_as_get(client, path):
+    assert (await client.send(path, method="HEAD")).status == 200
+
+
 @pytest.mark.parametrize("path", ["/ready", "/readyz", "/v1/ready"])
 async def test_readiness_under_all_its_names_shows_every_target(client, path):
     answer = await client.send(path, method="GET")
