@@ -10,7 +10,6 @@ from app.api.client_watch import ClientGone
 from app.api.errors import ApiError
 from router.time_limit import TimeLimit
 
-
 DISCARD_BYTES = 64 * 1024 * 1024
 
 
