@@ -75,7 +75,7 @@ def _handler(translate: Callable[[Exception], Exception]) -> Callable[[Request, 
     def handle(_request: Request, error: Exception) -> Response:
         answer = answer_for(translate(error))
         return Response(
-            answer.encoded(), status_code=answer.status, headers=dict(answer.headers), media_type=answer.media_type
+            answer.encoded(), status_code=answer.status, headers=dict(answer.headers), media_type="application/json"
         )
 
     return handle

@@ -21,6 +21,7 @@ target may help (``same_target``) and what it means for the target's health (``o
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
 
 
@@ -101,16 +102,16 @@ class Misconfigured(ProviderError):
 
 
 class Rejected(ProviderError):
-    """``body`` and ``media_type`` are the upstream's own words, for the client."""
+    """``body`` is the upstream's own words in JSON, and ``headers`` what travels with them, for the client."""
 
     reason = "rejected"
     outcome = Outcome.OK
     same_target = False
 
-    def __init__(self, message: str, *, status: int, body: bytes, media_type: str) -> None:
+    def __init__(self, message: str, *, status: int, body: bytes, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(message, status=status)
         self.body = body
-        self.media_type = media_type
+        self.headers = dict(headers or {})
 
 
 class Malformed(ProviderError):

@@ -5,6 +5,7 @@ The upstream's own words stay here unless the request was at fault: they may hol
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -29,7 +30,9 @@ _QUOTA_CODES = frozenset(
         "enforced_spend_limit_reached",
     }
 )
+_ERROR_STATUS = re.compile(r"[45][0-9]{2}")
 _REJECTED = frozenset({400, 413, 422})
+_TRAVELLING = ("retry-after", "retry-after-ms", "x-should-retry", "openai-processing-ms", "openai-version")
 _MISCONFIGURED = {
     401: "refused the gateway's credentials",
     402: "wants to be paid",
@@ -43,8 +46,7 @@ def from_status(status: int, headers: Mapping[str, str], body: bytes, name: str)
     said = f"{name} answered {status}"
     retry_after = retry_after_seconds(headers)
     if status in _REJECTED:
-        media_type = headers.get("content-type", "application/json")
-        return Rejected(said, status=status, body=body, media_type=media_type)
+        return _rejected(status, headers, body, said)
     if status in _MISCONFIGURED:
         return Misconfigured(f"{name} {_MISCONFIGURED[status]} ({status})", status=status)
     if 300 <= status < 400:
@@ -58,18 +60,39 @@ def from_status(status: int, headers: Mapping[str, str], body: bytes, name: str)
     return ServerFault(said, status=status, retry_after=retry_after)
 
 
+def _rejected(status: int, headers: Mapping[str, str], body: bytes, said: str) -> Rejected:
+    """JSON is the upstream's word on the request and passes as it came; anything else is put into our own words."""
+    if _json(body) is None or headers.get("content-encoding", "identity") != "identity":
+        message = f"{said} without saying why"
+        error = {"message": message, "type": "invalid_request_error", "param": None, "code": None}
+        body = orjson.dumps({"error": error})
+    return Rejected(said, status=status, body=body, headers=travelling(headers))
+
+
+def travelling(headers: Mapping[str, str]) -> dict[str, str]:
+    """Those of an upstream's response headers that a client can use: rate limits, retry advice, its request id."""
+    kept = {name: headers[name] for name in _TRAVELLING if name in headers}
+    for name, value in headers.items():
+        lower = name.lower()
+        if lower.startswith("x-ratelimit-"):
+            kept[lower] = value
+        elif lower == "x-request-id":
+            kept["x-upstream-request-id"] = value
+    return kept
+
+
 def from_event(error: Any, name: str) -> ProviderError:
     """The error for an ``error`` member in a stream or in a body with status 200: an object or a string."""
     code = _member(error, "code")
     kind = _member(error, "type")
-    status = int(str(code)) if str(code).isdigit() and 400 <= int(str(code)) < 600 else None
+    status = int(code) if _ERROR_STATUS.fullmatch(str(code)) and code else None
     said = f"{name} sent an error inside its answer"
     if _is_quota(error):
         return QuotaExhausted(f"{said}: no quota left", status=status)
     if status == 429 or code == "rate_limit_exceeded" or kind == "rate_limit_error":
         return RateLimited(said, status=status)
     if status in _REJECTED:
-        return Rejected(said, status=status, body=orjson.dumps({"error": error}), media_type="application/json")
+        return Rejected(said, status=status, body=orjson.dumps({"error": error}))
     if status in _MISCONFIGURED:
         return Misconfigured(f"{name} {_MISCONFIGURED[status]} ({status})", status=status)
     if status in (503, 529) or kind in ("overloaded_error", "service_unavailable_error"):
@@ -103,9 +126,14 @@ def _number(text: str | None) -> float | None:
 
 
 def _error_in(body: bytes) -> Any:
+    payload = _json(body)
+    return payload.get("error") if isinstance(payload, dict) else None
+
+
+def _json(body: bytes) -> Any:
     try:
-        return orjson.loads(body)["error"]
-    except (ValueError, TypeError, KeyError):
+        return orjson.loads(body)
+    except ValueError:
         return None
 
 

@@ -18,11 +18,11 @@ from yarl import URL
 from providers.errors import Disconnected, Malformed, Misconfigured, ProviderError, TimedOut, Unreachable
 
 MAX_BODY_BYTES = 64 * 1024 * 1024
-MAX_ERROR_BODY_BYTES = 64 * 1024
+MAX_ERROR_BODY_BYTES = 1024 * 1024
 # llama.cpp and vLLM close idle connections after 5 s; a pool that gives up sooner never meets a stale one.
 POOL_IDLE_SECONDS = 4.0
 DRAIN_SECONDS = 0.25
-_FOREIGN = (aiohttp.ClientError, OSError, asyncio.IncompleteReadError)
+_FOREIGN = (aiohttp.ClientError, OSError, asyncio.IncompleteReadError, ValueError)
 
 
 class Upstream:
@@ -108,6 +108,8 @@ def _ours(error: BaseException, name: str, connect_timeout: float) -> ProviderEr
             return Unreachable(f"no connection to {name}: {reason}")
         case aiohttp.InvalidURL():
             return Misconfigured(f"the base_url of {name} is not a URL")
+        case ValueError():
+            return Misconfigured(f"no request to {name} can be written: a header of it is not allowed")
         case aiohttp.ClientResponseError():
             return Malformed(f"{name} does not speak HTTP")
         case aiohttp.ClientPayloadError():

@@ -19,14 +19,13 @@ import orjson
 from providers.base import Chunk, Request, Stream
 from providers.body import with_model
 from providers.errors import Disconnected, Malformed, ProviderError, Truncated
-from providers.failures import from_event, from_status
+from providers.failures import from_event, from_status, travelling
 from providers.http import MAX_BODY_BYTES, MAX_ERROR_BODY_BYTES, Upstream, finish, foreign_errors, read_body
 from providers.prompt import choices_wanted
 from providers.reading import failure_in, reader_for, require_substance
 from providers.sse import Splitter, comments_of, parse
 
 DONE = b"data: [DONE]\n\n"
-_TRAVELLING = ("retry-after", "retry-after-ms", "x-should-retry", "openai-processing-ms", "openai-version")
 _ERROR_EVENT = (b"event: error\n", b"event:error\n", b"event: error\r", b"event:error\r")
 _NOT_EVENTS = ("text/html", "application/json", "application/xml", "text/xml")
 
@@ -218,18 +217,6 @@ class EventStream:
             raise Truncated(f"{self._name} ended its answer after {self._reader.choices} of {self._wanted} choices")
         self._end()
         return Chunk(DONE) if self._reader.done_marker else None
-
-
-def travelling(headers: Mapping[str, str]) -> dict[str, str]:
-    """Those of an upstream's response headers that a client can use: rate limits, retry advice, its request id."""
-    kept = {name: headers[name] for name in _TRAVELLING if name in headers}
-    for name, value in headers.items():
-        lower = name.lower()
-        if lower.startswith("x-ratelimit-"):
-            kept[lower] = value
-        elif lower == "x-request-id":
-            kept["x-upstream-request-id"] = value
-    return kept
 
 
 def _object(data: bytes) -> dict[str, Any] | None:

@@ -53,11 +53,13 @@ def choices_wanted(request: Request) -> int:
     return min(n, 16) if isinstance(n, int) and not isinstance(n, bool) and n > 0 else 1
 
 
-def _text(content: Any) -> str:
+def _text(content: Any, depth: int = 0) -> str:
     if isinstance(content, str):
         return content
+    if depth > 8:  # no dialect nests deeper; the parser allows a thousand levels
+        return ""
     if isinstance(content, Mapping):
-        return _text(content.get("text", content.get("content")))
+        return _text(content.get("text", content.get("content")), depth + 1)
     if isinstance(content, list):
-        return " ".join(filter(None, (_text(part) for part in content)))
+        return " ".join(filter(None, (_text(part, depth + 1) for part in content)))
     return ""

@@ -39,8 +39,9 @@ class Reply:
         waited: float,
         loop: asyncio.AbstractEventLoop,
     ) -> None:
-        self.attempt = attempt
+        # Not the attempt itself: it leads to the request, whose body would live as long as the stream.
         self.attempts = attempts
+        self.route_reason = route_reason(attempts, attempt.call)
         self.waited = waited
         self._stream = stream
         self._held = deque(held)
@@ -54,10 +55,6 @@ class Reply:
     def target(self) -> str:
         """provider/model that answered."""
         return self.attempts[-1].name
-
-    @property
-    def route_reason(self) -> str:
-        return route_reason(self.attempts, self.attempt.call)
 
     @property
     def headers(self) -> Mapping[str, str]:

@@ -42,7 +42,7 @@ class ApiError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class ErrorAnswer:
-    """What the client gets. ``body`` and ``media_type`` are set only for an upstream's own words."""
+    """What the client gets, as JSON. ``body`` is set only for an upstream's own words."""
 
     status: int
     message: str
@@ -51,7 +51,6 @@ class ErrorAnswer:
     param: str | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes | None = None
-    media_type: str = "application/json"
 
     def encoded(self) -> bytes:
         return self.body if self.body is not None else self.as_object()
@@ -98,9 +97,7 @@ def answer_for(error: BaseException) -> ErrorAnswer:
 def _in_upstream_words(error: RequestRejected) -> ErrorAnswer:
     cause = error.cause
     status = cause.status or 400
-    return ErrorAnswer(
-        status, error.message, INVALID, "upstream_rejected", body=cause.body, media_type=cause.media_type
-    )
+    return ErrorAnswer(status, error.message, INVALID, "upstream_rejected", headers=cause.headers, body=cause.body)
 
 
 def _exhausted(error: Exhausted) -> ErrorAnswer:

@@ -46,7 +46,7 @@ class Exchange:
 
     def __init__(self, scope: Scope) -> None:
         self.started = self.ended = perf_counter()
-        self.headers: dict[bytes, bytes] = dict(scope["headers"])
+        self.headers = headers_of(scope["headers"])
         self.request_id = request_id(self.headers.get(b"x-request-id"))
         self.method: str = scope["method"]
         self.path: str = scope["path"]
@@ -85,6 +85,16 @@ class Exchange:
                 (b"x-route-reason", self.route_reason.encode()),
             ]
         return headers
+
+
+def headers_of(raw: Sequence[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
+    """By name; what was sent twice is joined by commas, as RFC 9110 has it for lists."""
+    headers = dict(raw)
+    if len(headers) != len(raw):
+        headers.clear()
+        for name, value in raw:
+            headers[name] = headers[name] + b", " + value if name in headers else value
+    return headers
 
 
 def request_id(given: bytes | None) -> str:

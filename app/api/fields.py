@@ -1,4 +1,7 @@
-"""What the gateway reads of a request body, and what types it must have. All else passes unread."""
+"""What the gateway reads of a request body, and what types it must have. All else passes unread.
+
+Types only: which values make sense is the upstream's to say (to llama.cpp, ``max_tokens: -1`` means no limit).
+"""
 
 from __future__ import annotations
 
@@ -52,8 +55,8 @@ def _is_bool(value: Any) -> bool:
     return isinstance(value, bool)
 
 
-def _is_count(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _is_number(value: Any) -> bool:
@@ -83,8 +86,8 @@ _SAMPLING: tuple[Rule, ...] = (
 _CHOICES: tuple[Rule, ...] = (
     _STREAM,
     *_SAMPLING,
-    ("max_tokens", False, "a whole number above 0", _is_count),
-    ("n", False, "a whole number above 0", _is_count),
+    ("max_tokens", False, "a whole number", _is_whole),
+    ("n", False, "a whole number", _is_whole),
     ("stream_options", False, "an object", _is_object),
 )
 _RULES: Mapping[Endpoint, tuple[Rule, ...]] = {
@@ -92,23 +95,23 @@ _RULES: Mapping[Endpoint, tuple[Rule, ...]] = {
         _MODEL_RULE,
         ("messages", True, "an array of at least one message object", _is_messages),
         *_CHOICES,
-        ("max_completion_tokens", False, "a whole number above 0", _is_count),
+        ("max_completion_tokens", False, "a whole number", _is_whole),
     ),
     Endpoint.COMPLETIONS: (
         _MODEL_RULE,
-        ("prompt", True, "a string or an array", _is_text_or_list),
+        ("prompt", False, "a string or an array", _is_text_or_list),
         *_CHOICES,
     ),
     Endpoint.EMBEDDINGS: (
         _MODEL_RULE,
         ("input", True, "a string or an array", _is_text_or_list),
-        ("dimensions", False, "a whole number above 0", _is_count),
+        ("dimensions", False, "a whole number", _is_whole),
     ),
     Endpoint.RESPONSES: (
         _MODEL_RULE,
         ("input", False, "a string or an array", _is_text_or_list),
         _STREAM,
         *_SAMPLING,
-        ("max_output_tokens", False, "a whole number above 0", _is_count),
+        ("max_output_tokens", False, "a whole number", _is_whole),
     ),
 }

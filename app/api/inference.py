@@ -72,6 +72,7 @@ class Inference:
         body = await read_body(receive, exchange.headers.get(b"content-length"), self._limits)
         exchange.bytes_in = len(body)
         call = self._call(exchange, body)
+        del body
         with ClientWatch(receive):
             try:
                 reply = await self._dispatcher.open(call)
@@ -82,6 +83,7 @@ class Inference:
                     exchange.target = error.attempts[-1].name
                     exchange.route_reason = route_reason(error.attempts, call)
                 raise
+            del call  # past the commit point nobody needs the request, and a stream may last long
             async with reply:
                 await send_reply(exchange, reply, send)
 
@@ -101,7 +103,8 @@ class Inference:
 
 def _check_origin(headers: dict[bytes, bytes]) -> None:
     """A web page may post to a loopback server without asking, but not as JSON: so JSON is what it must send."""
-    if b"origin" in headers and b"json" not in headers.get(b"content-type", b""):
+    media_type = headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
+    if b"origin" in headers and media_type != b"application/json":
         raise ApiError(400, "Content-Type must be application/json", code="invalid_content_type")
 
 
@@ -119,6 +122,6 @@ def _timeout(headers: dict[bytes, bytes]) -> float | None:
     value: Any = headers.get(b"x-deadline-ms")
     if value is None:
         return None
-    if not value.isdigit() or int(value) == 0:
+    if not value.isdigit() or len(value) > 12 or int(value) == 0:
         raise ApiError(400, "X-Deadline-Ms must be a whole number of milliseconds above 0", code="invalid_header")
     return int(value) / 1000

@@ -61,6 +61,8 @@ _RESPONSE_HEADERS = {
 ERRORS = {
     "400": "The request is wrong; `param` names the field.",
     "404": "No route serves this model.",
+    "405": "This endpoint takes POST.",
+    "408": "The request body did not arrive in time.",
     "413": "The request body is too large.",
     "429": "Every attempt met a rate limit.",
     "502": "Every attempt failed.",

@@ -58,10 +58,10 @@ async def send_error(exchange: Exchange, answer: ErrorAnswer, send: Send) -> Non
         return
     body = answer.encoded()
     headers = [
-        (b"content-type", answer.media_type.encode("latin-1", "replace")),
+        _JSON,
         (b"content-length", b"%d" % len(body)),
         *exchange.routing_headers(),
-        *((name.encode(), value.encode()) for name, value in answer.headers.items()),
+        *((name.encode(), value.encode("latin-1", "replace")) for name, value in answer.headers.items()),
     ]
     await _start(exchange, answer.status, headers, send)
     await send({"type": "http.response.body", "body": body})

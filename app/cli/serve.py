@@ -20,6 +20,7 @@ from uvicorn.supervisors import Multiprocess
 
 from app.api.asgi import App
 from app.api.edge import Edge
+from app.http_protocol import Protocol
 from app.main import create_app
 from app.observability.logs import configure
 from app.settings import Loaded, SettingsError, load
@@ -55,7 +56,7 @@ def serve(config_file: Path | None, host: str | None, port: int | None, workers:
         factory=True,
         workers=workers,
         loop="uvloop",
-        http="httptools",
+        http=Protocol,
         ws="none",
         lifespan="on",
         log_config=None,
@@ -71,7 +72,7 @@ def serve(config_file: Path | None, host: str | None, port: int | None, workers:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)
     if workers > 1:
-        Multiprocess(config, sockets=[listener]).run()
+        Workers(config, sockets=[listener]).run()
     else:
         DrainingServer(config).run(sockets=[listener])
     log.info("stopped", pid=os.getpid())
@@ -88,6 +89,15 @@ def worker_app() -> App:
     return app
 
 
+class Workers(Multiprocess):
+    """Closes the parent's own listener when it stops: else connections would be accepted that nobody will serve."""
+
+    def terminate_all(self) -> None:
+        for listener in self.sockets:
+            listener.close()
+        super().terminate_all()
+
+
 class DrainingServer(uvicorn.Server):
     """At the first signal: not ready, no new work, and the requests that run may finish."""
 
@@ -98,7 +108,7 @@ class DrainingServer(uvicorn.Server):
             app.drain()
         log.info("draining", signal=signal.Signals(sig).name, seconds=self.config.timeout_graceful_shutdown)
         # Not uvicorn's own handler: that raises the signal again after the stop, and a clean stop exits with 0.
-        self.force_exit = self.should_exit and sig == signal.SIGINT
+        self.force_exit |= self.should_exit and sig == signal.SIGINT
         self.should_exit = True
 
 

@@ -99,7 +99,8 @@ def _for_people(line: Facts) -> None:
         kept["end"] = line["end"]
     log = structlog.get_logger("breakwater")
     say = log.warning if line["status"] >= 500 or line["end"] == "cut" else log.info
-    say(f"{line['status']} {line['path']}", **kept)
+    path = line["path"].encode("unicode_escape").decode()  # a path may hold what a terminal would obey
+    say(f"{line['status']} {path}", **kept)
 
 
 def _ms(seconds: float) -> float:

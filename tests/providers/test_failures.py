@@ -69,9 +69,27 @@ def test_no_message_holds_the_upstream_s_words(status):
 @pytest.mark.parametrize("status", [400, 413, 422])
 def test_the_body_of_a_rejection_travels_as_it_came(status):
     body = b'{"error": {"message":"too long", "n_ctx": 4096}}'
-    error = from_status(status, {"content-type": "application/problem+json"}, body, "up")
+    error = from_status(
+        status, {"x-ratelimit-remaining-requests": "7", "x-request-id": "u1", "set-cookie": "x"}, body, "up"
+    )
     assert isinstance(error, Rejected)
-    assert (error.body, error.media_type) == (body, "application/problem+json")
+    assert error.body == body
+    assert error.headers == {"x-ratelimit-remaining-requests": "7", "x-upstream-request-id": "u1"}
+
+
+@pytest.mark.parametrize("body", [b"", b"<html>plain HTTP sent to an HTTPS port</html>", b"\x1f\x8b\x08"])
+def test_a_rejection_that_is_not_json_is_put_into_our_words(body):
+    """Once: HTML and compressed bytes were relayed to the client as they came."""
+    error = from_status(400, {"content-type": "text/html"}, body, "up")
+    assert isinstance(error, Rejected)
+    assert set(orjson.loads(error.body)["error"]) == {"message", "type", "param", "code"}
+    assert b"html" not in error.body
+
+
+@pytest.mark.parametrize("code", ["²", "9" * 5000, "4e2", " 400", "0x1F4", True])
+def test_a_code_that_is_no_status_raises_nothing_foreign(code):
+    """Once: "²".isdigit() is true, and int() raised."""
+    assert type(from_event({"code": code}, "up")) is ServerFault
 
 
 @pytest.mark.parametrize(

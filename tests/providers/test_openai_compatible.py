@@ -23,7 +23,8 @@ from providers.errors import (
     ServerFault,
     Truncated,
 )
-from providers.openai_compatible import DONE, HttpOptions, OpenAICompatible, travelling
+from providers.failures import travelling
+from providers.openai_compatible import DONE, HttpOptions, OpenAICompatible
 
 
 def sse(payload, *, end=b"\n", name=None):

@@ -41,7 +41,7 @@ def test_the_table_is_whole_and_reasons_are_a_small_set_of_distinct_labels():
         (errors.Disconnected("x"), "disconnected"),
         (errors.TimedOut("first_token", 30.0), "first_token_timeout"),
         (errors.TimedOut("connect", 0.5), "connect_timeout"),
-        (errors.Rejected("x", status=422, body=b"", media_type=""), "422"),
+        (errors.Rejected("x", status=422, body=b""), "422"),
     ],
 )
 def test_labels_are_the_status_or_the_reason(error, label):

@@ -49,7 +49,7 @@ from router.errors import DeadlineExceeded, Exhausted, ModelNotFound, NoTarget, 
 
 OK, FAULT, OVERLOAD, IGNORED = Outcome
 BROKEN = fails(ServerFault("broken", status=500))
-REJECTED = Rejected("no", status=400, body=b'{"error":{}}', media_type="application/json")
+REJECTED = Rejected("no", status=400, body=b'{"error":{}}')
 
 
 def rate_limited(seconds):

@@ -173,7 +173,7 @@ async def test_closing_hands_the_tickets_back_even_if_the_upstream_does_not_let_
 async def test_it_names_the_target_that_answered_and_why(first, pin, target, reason):
     async with await World([Upstream("a", first), Upstream("b", healthy())]).open(call_for(pin=pin)) as reply:
         assert (reply.target, reply.route_reason) == (target, reason)
-        assert reply.attempt.target.provider.name == target[0]
+        assert reply.attempts[-1].target.provider.name == target[0]
 
 
 @on_virtual_clock

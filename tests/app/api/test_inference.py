@@ -9,6 +9,7 @@ from typing import Any
 import orjson
 import pytest
 
+from app.api.exchange import headers_of
 from providers import Endpoint
 
 ASK = {"model": "demo", "messages": [{"role": "user", "content": "hi"}]}
@@ -92,6 +93,8 @@ async def test_an_unknown_pin_lists_those_that_can_serve(client):
         ("x_deadline_ms", "0"),
         ("x_deadline_ms", "-5"),
         ("x_deadline_ms", "1e3"),
+        ("x_deadline_ms", "1" + "0" * 400),
+        ("x_deadline_ms", "9" * 5000),
     ],
 )
 async def test_a_header_that_makes_no_sense_is_refused(client, header, value):
@@ -130,19 +133,19 @@ async def test_a_sane_request_id_is_kept_and_any_other_replaced(client, given, k
         ("chat/completions", {"messages": "hi"}, "messages"),
         ("chat/completions", {"messages": ["hi"]}, "messages"),
         ("chat/completions", {"stream": "yes"}, "stream"),
-        ("chat/completions", {"max_tokens": 0}, "max_tokens"),
+        ("chat/completions", {"max_tokens": "9"}, "max_tokens"),
         ("chat/completions", {"max_tokens": True}, "max_tokens"),
         ("chat/completions", {"max_completion_tokens": 1.5}, "max_completion_tokens"),
         ("chat/completions", {"temperature": "hot"}, "temperature"),
-        ("chat/completions", {"n": -1}, "n"),
+        ("chat/completions", {"n": 1.5}, "n"),
         ("chat/completions", {"stream_options": []}, "stream_options"),
-        ("completions", {"prompt": None}, "prompt"),
+        ("completions", {"prompt": 7}, "prompt"),
         ("completions", {"prompt": {}}, "prompt"),
         ("embeddings", {"input": None}, "input"),
         ("embeddings", {"input": []}, "input"),
         ("embeddings", {"dimensions": "many"}, "dimensions"),
         ("responses", {"input": 5}, "input"),
-        ("responses", {"max_output_tokens": 0}, "max_output_tokens"),
+        ("responses", {"max_output_tokens": []}, "max_output_tokens"),
     ],
 )
 async def test_a_wrong_field_is_named(client, path, change, param):
@@ -196,7 +199,10 @@ async def test_a_web_page_cannot_post_what_it_does_not_declare_as_json(client):
     body = orjson.dumps(ASK)
     assert (await client.send(body=body, origin="https://evil.example", content_type="text/plain")).status == 400
     assert (await client.send(body=body, origin="https://evil.example")).status == 400
-    assert (await client.send(body=body, origin="https://a.example", content_type="application/json")).status == 200
+    sneaky = {"origin": "https://evil.example", "content_type": "text/plain;a=json"}
+    assert (await client.send(body=body, **sneaky)).status == 400  # needs no preflight either
+    declared = {"origin": "https://a.example", "content_type": "Application/JSON; charset=utf-8"}
+    assert (await client.send(body=body, **declared)).status == 200
 
 
 async def test_a_client_that_leaves_while_it_sends_gets_no_answer(client):
@@ -244,3 +250,21 @@ async def test_a_bug_of_ours_is_a_500_without_details(client, monkeypatch, capsy
     assert answer.error["code"] == "internal_error"
     assert b"secret detail" not in answer.body
     assert "secret detail" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("member", [{"max_tokens": -1}, {"max_tokens": 0}, {"n": 0}])
+async def test_whether_a_number_makes_sense_is_the_upstreams_to_say(client, member):
+    assert (await client.send(body={**ASK, **member})).status == 200
+
+
+async def test_content_nested_beyond_reason_is_no_bug_of_ours(client):
+    """Once: reading a prompt nested 600 lists deep raised RecursionError."""
+    nested = b"[" * 600 + b'"hi"' + b"]" * 600
+    body = b'{"model":"demo","messages":[{"role":"user","content":%s}]}' % nested
+    assert (await client.send(body=body)).status == 200
+
+
+def test_headers_sent_twice_are_joined_not_lost():
+    """Once: the last X-Provider-Priority silently won."""
+    headers = headers_of([(b"x-provider-priority", b"echo"), (b"host", b"x"), (b"x-provider-priority", b"fast")])
+    assert headers == {b"x-provider-priority": b"echo, fast", b"host": b"x"}
