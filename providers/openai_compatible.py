@@ -9,6 +9,7 @@ choice has its ``finish_reason``, and is supplied if the upstream forgot it. One
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
@@ -26,6 +27,10 @@ from providers.reading import failure_in, reader_for, require_substance
 from providers.sse import Splitter, comments_of, parse
 
 DONE = b"data: [DONE]\n\n"
+_HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+_NOT_YOURS = frozenset(
+    {"host", "content-length", "transfer-encoding", "connection", "upgrade", "te", "trailer", "expect"}
+)
 _ERROR_EVENT = (b"event: error\n", b"event:error\n", b"event: error\r", b"event:error\r")
 _NOT_EVENTS = ("text/html", "application/json", "application/xml", "text/xml")
 
@@ -37,6 +42,13 @@ class HttpOptions:
     base_url: str
     api_key: str | None = field(default=None, repr=False)
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+    def __post_init__(self) -> None:
+        for name, value in self.headers.items():
+            if not _HEADER_NAME.fullmatch(name) or name.lower() in _NOT_YOURS:
+                raise ValueError(f"headers: {name!r} is not a header that can be set here")
+            if not value.isprintable() or not value.isascii():
+                raise ValueError(f"headers: the value of {name!r} holds a line break or is not plain ASCII")
 
 
 class OpenAICompatible:

@@ -149,3 +149,31 @@ async def test_a_real_model_stops_working_for_a_client_that_left(
     every = 0.01 if moment == "in_mid_stream" else 1.5
     await eventually(llama.idle, within=max(1.0, 2.5 * every), every=every)
     assert (await edge.log_line("leaver"))["status"] == 499
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["plain", "stream"])
+async def test_a_client_that_leaves_with_pipelined_requests_open_frees_the_upstream_too(
+    faulty: StartFaulty, gateway: StartGateway, stream: bool
+) -> None:
+    """Once: only the last request that was parsed learned of the loss, and the one that ran went on for ever."""
+    upstream = await faulty("pipelined", "hang_after_content" if stream else "hang_before_headers")
+    edge = await gateway(
+        {
+            "providers": [{"name": "up", "kind": "openai-compatible", "base_url": upstream.url}],
+            "routes": [{"model": "m", "targets": [{"provider": "up"}]}],
+        }
+    )
+    first, second = edge.call(chat("m", stream=stream), "piped-1"), edge.call(chat("m", stream=stream), "piped-2")
+    first._request += second._request
+    async with first:
+        await eventually(edge.in_flight, within=5)
+        if stream:
+            await first.until(b'"content"')
+        first.hang_up()
+
+    async def quiet() -> bool:
+        return not await edge.in_flight()
+
+    await eventually(quiet, within=1)
+    line = await edge.log_line("piped-1")
+    assert (line["status"], line["end"]) == (499, "client_closed")

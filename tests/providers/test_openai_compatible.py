@@ -349,3 +349,19 @@ async def test_without_done_every_choice_that_was_asked_for_must_have_ended(want
     chunks, broke = await read(await provider.open(asked, "m", 5.0))
     assert (type(broke) if broke else None) is error
     assert (chunks[-1].raw == DONE) is (error is None)
+
+
+@pytest.mark.parametrize(
+    ("headers", "said"),
+    [
+        ({"x-a": "a\r\nb"}, "line break"),
+        ({"x-a": "a\0"}, "line break"),
+        ({"x-a": "é"}, "ASCII"),
+        ({"x a": "b"}, "not a header"),
+        ({"Content-Length": "3"}, "not a header"),
+        ({"transfer-encoding": "chunked"}, "not a header"),
+    ],
+)
+def test_headers_that_would_break_every_request_are_refused_at_the_start(headers, said):
+    with pytest.raises(ValueError, match=said):
+        HttpOptions("http://unused/v1", headers=headers)
