@@ -12,11 +12,12 @@ import time
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.e2e.harness import ROOT, Call, Gateway, chat, eventually, free_port, get
 
 SLOWLY = {
-    "providers": [{"name": "slow", "kind": "mock", "ttft": 0.05, "token_interval": 0.05, "tokens": 20}],
+    "providers": [{"name": "slow", "kind": "mock", "ttft": 0.05, "token_interval": 0.06, "tokens": 20}],
     "routes": [{"model": "m", "targets": [{"provider": "slow"}]}],
     "server": {"drain_seconds": 5},
 }
@@ -108,6 +109,24 @@ async def test_several_workers_serve_and_leave_together(tmp_path: Path) -> None:
     finally:
         process.send_signal(signal.SIGTERM)
         output, _ = await asyncio.to_thread(process.communicate, timeout=20)
+    assert process.returncode == 0, output
+    assert "Traceback" not in output
+
+
+async def test_several_workers_finish_what_runs_and_take_no_new_connections(tmp_path: Path) -> None:
+    """Once: the parent kept listening, so that new connections were accepted and never answered."""
+    (tmp_path / "breakwater.yaml").write_text(yaml.safe_dump(SLOWLY))
+    port = free_port()
+    process = _serve(tmp_path, "--workers", "2", "--port", str(port))
+    await eventually(lambda: not _refuses(port), within=20)
+    async with Call(f"http://127.0.0.1:{port}/v1/chat/completions", chat("m", stream=True)) as call:
+        await call.until(b'"content":"')
+        process.send_signal(signal.SIGTERM)
+        await eventually(lambda: _refuses(port), within=3)
+        answer = await call.rest()
+    assert answer.whole
+    assert answer.data[-1] == "[DONE]"
+    output, _ = await asyncio.to_thread(process.communicate, timeout=20)
     assert process.returncode == 0, output
     assert "Traceback" not in output
 
