@@ -41,7 +41,7 @@ def admit_all(policies: Sequence[Policy], attempt: Attempt, now: float) -> list[
 
 def settle_all(tickets: list[Settle], outcome: Outcome, now: float) -> None:
     """Hand every ticket back, last first. ``tickets`` is empty afterwards, so twice is once."""
-    while tickets:
+    if tickets:
         try:
             tickets.pop()(outcome, now)
         finally:  # one that fails does not keep the others from theirs

@@ -1,16 +1,15 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
-import time
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from waiting import free_port, wait_until
 
 ROOT = Path(__file__).parents[1]
 
@@ -23,9 +22,7 @@ class Demo:
 @pytest.fixture(scope="session")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
     """`breakwater serve` with nothing set, as a newcomer starts it."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     folder = tmp_path_factory.mktemp("demo")
     environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
     with (folder / "log").open("wb") as log:
@@ -33,10 +30,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
         server = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=subprocess.STDOUT)
     url = f"http://127.0.0.1:{port}"
     try:
-        give_up = time.monotonic() + 20
-        while not _answers(f"{url}/health"):
-            assert time.monotonic() < give_up, (folder / "log").read_text()
-            time.sleep(0.05)
+        wait_until(lambda: _answers(f"{url}/health"), 20, (folder / "log").read_text)
         yield Demo(url)
     finally:
         server.terminate()

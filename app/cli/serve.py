@@ -20,6 +20,7 @@ from uvicorn.supervisors import Multiprocess
 
 from app.api.asgi import App
 from app.api.edge import Edge
+from app.cli.failing import fail
 from app.http_protocol import Protocol
 from app.main import create_app
 from app.observability.logs import configure
@@ -116,9 +117,7 @@ def _load() -> Loaded:
     try:
         return load(None, os.environ, Path.cwd())
     except SettingsError as error:
-        click.secho("The configuration cannot be used:", fg="red", err=True)
-        click.echo(str(error), err=True)
-        sys.exit(1)
+        fail("The configuration cannot be used:", str(error))
 
 
 def _require_loopback(host: str) -> None:
@@ -128,9 +127,10 @@ def _require_loopback(host: str) -> None:
     except ValueError:
         loopback = host == "localhost"
     if not loopback:
-        click.secho(f"Refusing to listen on {host}: this version has no authentication yet.", fg="red", err=True)
-        click.echo("Listen on 127.0.0.1 and put a proxy that authenticates in front of it.", err=True)
-        sys.exit(1)
+        fail(
+            f"Refusing to listen on {host}: this version has no authentication yet.",
+            "Listen on 127.0.0.1 and put a proxy that authenticates in front of it.",
+        )
 
 
 def _bind(host: str, port: int) -> socket.socket:
@@ -141,9 +141,10 @@ def _bind(host: str, port: int) -> socket.socket:
         listener.bind((host, port))
     except OSError as error:
         reason = error.strerror or str(error)
-        click.secho(f"Cannot listen on {host}:{port}: {reason}.", fg="red", err=True)
-        click.echo("Another gateway may be running; choose another port with --port.", err=True)
-        sys.exit(1)
+        fail(
+            f"Cannot listen on {host}:{port}: {reason}.",
+            "Another gateway may be running; choose another port with --port.",
+        )
     listener.set_inheritable(True)
     return listener
 

@@ -17,6 +17,7 @@ from typing import Any, Self, TypeVar
 from urllib.parse import urlsplit
 
 import yaml
+from waiting import free_port
 
 ROOT = Path(__file__).parents[2]
 # What would make `serve` configure itself in another way.
@@ -36,13 +37,6 @@ async def eventually(condition: Callable[[], T | Awaitable[T]], within: float = 
             return value
         assert loop.time() < give_up, f"not within {within} s; at last: {value!r}"
         await asyncio.sleep(every)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,11 +7,11 @@ import socket
 from collections.abc import Iterator
 
 import pytest
+from waiting import free_port
 
 from providers import Endpoint, Request
 from providers.errors import TimedOut, Unreachable
 from providers.openai_compatible import HttpOptions, OpenAICompatible
-from tests.e2e.harness import free_port
 
 ASK = Request("r", Endpoint.CHAT, b'{"model":"m"}', {"model": "m"}, stream=False, headers={})
 

@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 import yaml
+from waiting import free_port, refuses
 
-from tests.e2e.harness import ROOT, Call, Gateway, chat, eventually, free_port, get
+from tests.e2e.harness import ROOT, Call, Gateway, chat, eventually, get
 
 SLOWLY = {
     "providers": [{"name": "slow", "kind": "mock", "ttft": 0.05, "token_interval": 0.06, "tokens": 20}],
@@ -30,7 +31,7 @@ async def test_sigterm_lets_running_requests_finish_and_takes_no_new_ones(tmp_pa
     async with gateway.call(chat("m", stream=stream), "last") as call:
         await eventually(gateway.in_flight)
         os.kill(gateway.pid, signal.SIGTERM)
-        await eventually(lambda: _refuses(gateway.port))
+        await eventually(lambda: refuses(gateway.port))
         answer = await call.rest()
     assert answer.status == 200
     assert answer.whole
@@ -102,7 +103,7 @@ async def test_several_workers_serve_and_leave_together(tmp_path: Path) -> None:
     port = free_port()
     process = _serve(tmp_path, "--workers", "2", "--port", str(port))
     try:
-        await eventually(lambda: not _refuses(port), within=20)
+        await eventually(lambda: not refuses(port), within=20)
         url = f"http://127.0.0.1:{port}"
         answers = await asyncio.gather(*(_ask(f"{url}/v1/chat/completions") for _ in range(20)))
         assert set(answers) == {200}
@@ -118,11 +119,11 @@ async def test_several_workers_finish_what_runs_and_take_no_new_connections(tmp_
     (tmp_path / "breakwater.yaml").write_text(yaml.safe_dump(SLOWLY))
     port = free_port()
     process = _serve(tmp_path, "--workers", "2", "--port", str(port))
-    await eventually(lambda: not _refuses(port), within=20)
+    await eventually(lambda: not refuses(port), within=20)
     async with Call(f"http://127.0.0.1:{port}/v1/chat/completions", chat("m", stream=True)) as call:
         await call.until(b'"content":"')
         process.send_signal(signal.SIGTERM)
-        await eventually(lambda: _refuses(port), within=3)
+        await eventually(lambda: refuses(port), within=3)
         answer = await call.rest()
     assert answer.whole
     assert answer.data[-1] == "[DONE]"
@@ -177,11 +178,6 @@ def _serve(folder: Path, *arguments: str, **environment: str) -> subprocess.Pope
     inherited = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **environment}
     out = subprocess.PIPE
     return subprocess.Popen(command, cwd=folder, env=inherited, stdout=out, stderr=subprocess.STDOUT, text=True)
-
-
-def _refuses(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) != 0
 
 
 async def _ask(url: str) -> int:

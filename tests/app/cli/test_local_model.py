@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from waiting import free_port, refuses, wait_until
 
 pytest.importorskip("xllamacpp", reason="make local-model installs it")
 pytestmark = pytest.mark.model
@@ -23,12 +24,6 @@ pytestmark = pytest.mark.model
 def start(port: int, *arguments: str) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "app.cli.main", "local-model", "--port", str(port), *arguments]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def post(port: int, **fields: object) -> dict[str, object]:
@@ -85,8 +80,7 @@ def test_it_stops_in_the_middle_of_an_answer(running: tuple[subprocess.Popen[str
     failures: list[BaseException] = []
     asking = threading.Thread(target=ask_at_length, args=(port, failures))
     asking.start()
-    while not busy(port):
-        time.sleep(0.01)
+    wait_until(lambda: busy(port), 30, lambda: "the model never began")
     assert stop(process) < 5
     asking.join(10)
     assert failures
@@ -117,17 +111,9 @@ def test_the_model_ends_with_its_parent(running: tuple[subprocess.Popen[str], in
     asking = threading.Thread(target=ask_at_length, args=(port, failures))
     if generating:
         asking.start()
-        while not busy(port):
-            time.sleep(0.01)
+        wait_until(lambda: busy(port), 30, lambda: "the model never began")
     os.kill(process.pid, signal.SIGKILL)
-    give_up = time.monotonic() + 5
-    while time.monotonic() < give_up:
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) != 0:
-                break
-        time.sleep(0.02)
-    else:
-        pytest.fail("the orphan still listens")
+    wait_until(lambda: refuses(port), 5, lambda: "the orphan still listens")
     if generating:  # the answer is cut, not finished by a process that nobody can see
         asking.join(10)
         assert failures
