@@ -1,24 +1,260 @@
-"""uvicorn's HTTP protocol, told which request runs: it tells a lost connection only to the last one that it parsed."""
+"""The server's side of HTTP/1.1: uvicorn's protocol, with the bounds that it lacks.
+
+A head is bounded in bytes, lines and time, a pipeline in length, a client that stops reading in time; what is not
+HTTP gets our error object and our log line. Bodies are bounded where they are read.
+"""
 
 from __future__ import annotations
 
+import asyncio
+from collections import deque
 from typing import Any
+from urllib.parse import unquote
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+import httptools
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from app.api.asgi import App
+from app.api.edge import Edge
+from app.api.errors import ApiError
+from app.http_cycle import Cycle
+
+MAX_HEAD_BYTES = 64 * 1024  # names and values; OpenAI asks clients to stay below it
+MAX_HEADERS = 128
+MAX_URL_BYTES = 8 * 1024
+# What may come before a head is known to be whole: the above and its separators.
+MAX_UNREAD_BYTES = MAX_HEAD_BYTES + MAX_URL_BYTES + 4 * MAX_HEADERS + 256
+MAX_PIPELINED = 64
+
+_NOT_AGAIN = {"connection": "close", "x-should-retry": "false"}
+
+
+def _too_large() -> ApiError:
+    message = f"the request's headers are larger than {MAX_HEAD_BYTES // 1024} KiB or more than {MAX_HEADERS}"
+    return ApiError(431, message, code="headers_too_large", headers=_NOT_AGAIN)
+
+
+def _too_long() -> ApiError:
+    return ApiError(414, f"the URL is longer than {MAX_URL_BYTES // 1024} KiB", code="url_too_long", headers=_NOT_AGAIN)
+
+
+def _too_slow(seconds: float) -> ApiError:
+    message = f"the request's headers did not arrive within {seconds:g} s"
+    return ApiError(408, message, code="request_timeout", headers=_NOT_AGAIN)
+
+
+def _malformed(why: str) -> ApiError:
+    return ApiError(400, f"this is not valid HTTP/1.1: {why}", code="malformed_request", headers=_NOT_AGAIN)
 
 
 class Protocol(HttpToolsProtocol):
-    """With pipelined requests the one that runs is not the last; without this it would never learn of the loss."""
+    """One connection. Its app is the Edge, which also answers for what never became a request."""
 
-    _running: RequestResponseCycle | None = None
+    # Ours in the place of uvicorn's.
+    cycle: Cycle  # type: ignore[assignment]
+    pipeline: deque[tuple[Cycle, App]]  # type: ignore[assignment]
 
-    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
-        self._running = cycle
-        super()._start_asgi_task(cycle, app)
+    def __init__(self, *arguments: Any, **more: Any) -> None:
+        super().__init__(*arguments, **more)
+        self._edge: Edge = getattr(self.app, "app", self.app)  # behind trusted proxies, uvicorn wraps it
+        self._running: Cycle | None = None
+        self._refused: ApiError | None = None
+        self._deaf = False
+        self._in_head = True
+        self._whole = True
+        self._head_size = self._unread = self._hosts = 0
+        self._overdue: asyncio.TimerHandle | None = None
+        self._stalled: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        self._expect(self._head_overdue)
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
-        running = self._running
+        self._expect(None)
+        self.resume_writing()
+        running = self._running  # with pipelined requests not the last one, and uvicorn tells only the last
         if running is not None and not running.response_complete:
             running.disconnected = True
             running.message_event.set()
+
+    def data_received(self, data: bytes) -> None:
+        if self._deaf:
+            return
+        self._unset_keepalive_if_required()
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserError as error:
+            self._refuse(self._refused or _malformed(str(error)))
+            return
+        except httptools.HttpParserUpgrade:  # none is on offer: what came runs as HTTP/1.1, and nothing follows
+            self._deaf = True
+        if self._in_head:
+            self._unread += len(data)
+            if self._unread > MAX_UNREAD_BYTES:
+                self._refuse(_too_large())
+            elif self._overdue is None:
+                self._expect(self._head_overdue)
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._stalled = self.loop.call_later(self._edge.send_timeout, self._cut_off)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self._stalled is not None:
+            self._stalled.cancel()
+            self._stalled = None
+
+    # httptools
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._in_head = True
+        self._whole = False
+        self._head_size = self._unread = self._hosts = 0
+
+    def on_url(self, url: bytes) -> None:
+        self.url += url
+        if len(self.url) > MAX_URL_BYTES:
+            raise self._because(_too_long())
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        name = name.lower()
+        self.headers.append((name, value))
+        self._head_size += len(name) + len(value)
+        if self._head_size > MAX_HEAD_BYTES or len(self.headers) > MAX_HEADERS:
+            raise self._because(_too_large())
+        if not value.isascii():
+            raise self._because(_malformed("a header holds bytes that are not ASCII"))
+        if name == b"host":
+            self._hosts += 1
+        elif name == b"expect" and value.lower() == b"100-continue":
+            self.expect_100_continue = True
+
+    def on_headers_complete(self) -> None:
+        self._in_head = False
+        self._unread = 0
+        if self._overdue is not None:
+            self._expect(None)
+        parser, scope = self.parser, self.scope
+        version = parser.get_http_version()
+        if self._hosts != 1 and (self._hosts or version != "1.0"):
+            raise self._because(_malformed("it must have exactly one Host header"))
+        url = httptools.parse_url(self.url)
+        path = (url.path or b"*").decode("ascii")
+        scope["method"] = parser.get_method().decode("ascii")
+        scope["http_version"] = version
+        scope["raw_path"] = url.path or b"*"
+        scope["path"] = unquote(path) if "%" in path else path
+        scope["query_string"] = url.query or b""
+        last = version == "1.0" or parser.should_upgrade() or not parser.should_keep_alive()
+        self.cycle = self._new_cycle(scope, keep_alive=not last)
+        self._start_or_queue()
+
+    def on_message_complete(self) -> None:
+        self._whole = True
+        if self._overdue is not None:
+            self._expect(None)
+        super().on_message_complete()
+
+    # Requests.
+
+    def _new_cycle(self, scope: Any, *, keep_alive: bool) -> Cycle:
+        return Cycle(
+            self.loop,
+            scope,
+            self.transport,
+            self.flow,
+            self.server_state.default_headers,
+            self.on_response_complete,
+            self._close,
+            keep_alive=keep_alive,
+            expects_continue=self.expect_100_continue,
+        )
+
+    def _start_or_queue(self) -> None:
+        running = self._running
+        if running is None or running.response_complete:
+            self._start_asgi_task(self.cycle, self.app)
+            return
+        self.flow.pause_reading()
+        self.pipeline.appendleft((self.cycle, self.app))
+        if len(self.pipeline) >= MAX_PIPELINED:
+            self.cycle.keep_alive = False
+            self._deaf = True
+
+    def _start_asgi_task(self, cycle: Any, app: Any) -> None:
+        self._running = cycle
+        super()._start_asgi_task(cycle, app)
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if not self._whole and not self._in_head and not self.transport.is_closing():
+            self._expect(self.transport.abort)  # the rest of a body that nobody wants any more
+
+    # What goes wrong.
+
+    def _because(self, error: ApiError) -> ApiError:
+        """For a parser's callback to raise: httptools would put its own error in the place of ours."""
+        self._refused = error
+        return error
+
+    def _refuse(self, error: ApiError) -> None:
+        """Answer what is not a request, and hear no more."""
+        self._deaf = True
+        running = self._running
+        if running is not None and not running.response_complete:
+            running.keep_alive = False
+            if running is self.cycle and running.more_body:  # its body is what went wrong
+                running.refuse(error)
+            return
+        method, path = self.scope.get("method", "-"), self.url.decode("latin-1")
+        scope: Any = self.scope | {"method": method, "path": self.scope.get("path", path), "headers": self.headers}
+        self.cycle = self._new_cycle(scope, keep_alive=False)
+        self.cycle.more_body = False
+        refusing: App = self._edge.refusing(error.answer)
+        self._start_asgi_task(self.cycle, refusing)
+
+    def _head_overdue(self) -> None:
+        self._overdue = None
+        if self.transport.is_closing():
+            return
+        if self._unread:
+            self._refuse(_too_slow(self._edge.receive_timeout))
+        else:  # silent from the start
+            self.transport.close()
+
+    def _cut_off(self) -> None:
+        """The client takes nothing any more. Its request ends as if it had left, which it may have."""
+        self._stalled = None
+        if self._running is not None:
+            self._running.stalled = True
+        self.transport.abort()
+
+    def timeout_keep_alive_handler(self) -> None:
+        self._close()
+
+    def _close(self) -> None:
+        """Close; with unread bytes on the way that would reset the connection and hide our answer, so wait for them.
+        Bounded, also when the client does not read.
+        """
+        transport = self.transport
+        if transport.is_closing():
+            return
+        self._deaf = True
+        if self._whole:
+            transport.close()
+        else:
+            self.flow.resume_reading()
+            transport.write_eof()
+        self._expect(transport.abort)
+
+    def _expect(self, otherwise: Any) -> None:
+        """Within the time to receive, something else is called for; else this happens. None: it has come."""
+        if self._overdue is not None:
+            self._overdue.cancel()
+            self._overdue = None
+        if otherwise is not None:
+            self._overdue = self.loop.call_later(self._edge.receive_timeout, otherwise)

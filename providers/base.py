@@ -25,7 +25,8 @@ class Request(NamedTuple):
     """One client request, the same for every attempt.
 
     ``body`` is what the client sent, ``fields`` the same parsed (read only). ``headers`` holds the few request
-    headers that travel upstream, lower case. ``created`` is the wall clock in whole seconds.
+    headers that travel upstream, lower case. ``created`` is the wall clock in whole seconds. ``metered``: somebody here
+    wants to know the tokens of a stream, whether or not the client asked for them.
     """
 
     id: str
@@ -35,6 +36,7 @@ class Request(NamedTuple):
     stream: bool
     headers: Mapping[str, str]
     created: int = 0
+    metered: bool = False
 
 
 class Usage(NamedTuple):

@@ -85,8 +85,21 @@ class Overloaded(ProviderError):
 
 
 class RateLimited(ProviderError):
+    """``headers``: the upstream's rate limits, as they may go to the client."""
+
     reason = "rate_limited"
     outcome = Outcome.OVERLOAD
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int | None = None,
+        retry_after: float | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(message, status=status, retry_after=retry_after)
+        self.headers = dict(headers or {})
 
 
 class QuotaExhausted(ProviderError):

@@ -54,7 +54,8 @@ def from_status(status: int, headers: Mapping[str, str], body: bytes, name: str)
     if status == 429:
         if _is_quota(_error_in(body)):
             return QuotaExhausted(f"{name} has no quota left (429)", status=status)
-        return RateLimited(said, status=status, retry_after=retry_after)
+        limits = {name: value for name, value in travelling(headers).items() if name.startswith("x-ratelimit-")}
+        return RateLimited(said, status=status, retry_after=retry_after, headers=limits)
     if status in (503, 529):
         return Overloaded(said, status=status, retry_after=retry_after)
     return ServerFault(said, status=status, retry_after=retry_after)

@@ -1,144 +1,134 @@
-"""One upstream over HTTP on aiohttp: a pool of connections, and the mapping of its exceptions to ours.
+"""One upstream over HTTP/1.1: its connections, and what goes with every request to it.
 
-It never retries, never follows a redirect, reads no proxy settings, keeps no cookies and decompresses
-nothing. It does not know what the bytes mean.
+It never retries, never follows a redirect, reads no proxy settings, keeps no cookies and decompresses nothing.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
-from collections.abc import Mapping
-from types import TracebackType
+from collections.abc import Iterable, Mapping
+from urllib.parse import urlsplit
 
-import aiohttp
-from multidict import CIMultiDict
-from yarl import URL
-
-from providers.errors import Disconnected, Malformed, Misconfigured, ProviderError, TimedOut, Unreachable
+from providers.answer import Answer
+from providers.dialing import Dialer
+from providers.errors import Malformed, Misconfigured
+from providers.http1 import Connection
 
 MAX_BODY_BYTES = 64 * 1024 * 1024
 MAX_ERROR_BODY_BYTES = 1024 * 1024
 # llama.cpp and vLLM close idle connections after 5 s; a pool that gives up sooner never meets a stale one.
 POOL_IDLE_SECONDS = 4.0
-DRAIN_SECONDS = 0.25
-_FOREIGN = (aiohttp.ClientError, OSError, asyncio.IncompleteReadError, ValueError)
 
 
 class Upstream:
-    """Connections to one base URL. Headers given here go with every request."""
+    """Connections to one base URL, which has no query. ``headers`` go with every request and win over the request's own.
 
-    def __init__(self, name: str, base_url: str, headers: Mapping[str, str]) -> None:
-        self.name = name
-        self._base = base_url.rstrip("/") + "/"
-        self._headers = CIMultiDict({"Accept-Encoding": "identity", "Content-Type": "application/json", **headers})
-        self._urls: dict[str, URL] = {}
-        self._timeouts: dict[float, aiohttp.ClientTimeout] = {}
-        self._session: aiohttp.ClientSession | None = None
-
-    async def post(
-        self, path: str, body: bytes, headers: Mapping[str, str], connect_timeout: float
-    ) -> aiohttp.ClientResponse:
-        """Send; return when status and headers have come. The caller closes the response."""
-        session = self._session or self._connect()
-        url = self._urls.get(path) or self._urls.setdefault(path, URL(self._base + path))
-        timeout = self._timeouts.get(connect_timeout)
-        if timeout is None:
-            # Only the connection is bounded here; every later phase is bounded by whoever awaits it.
-            timeout = aiohttp.ClientTimeout(total=None, connect=connect_timeout, sock_connect=connect_timeout)
-            self._timeouts[connect_timeout] = timeout
-        merged = self._headers.copy()
-        merged.update(headers)
-        with foreign_errors(self.name, connect_timeout):
-            return await session.post(url, data=body, headers=merged, timeout=timeout, allow_redirects=False)
-
-    async def aclose(self) -> None:
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
-
-    def _connect(self) -> aiohttp.ClientSession:
-        # Made at the first request: an aiohttp session belongs to the loop that is running then.
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=POOL_IDLE_SECONDS, ttl_dns_cache=10),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            auto_decompress=False,
-            trust_env=False,
-            skip_auto_headers=("User-Agent",),
-            max_line_size=64 * 1024,
-            max_field_size=64 * 1024,
-        )
-        return self._session
-
-
-class foreign_errors:  # noqa: N801 - used as the verb that it is
-    """``with`` it: what aiohttp raises inside, at a request or while a body is read, leaves as a ``ProviderError``.
-
-    A class, because it stands around every chunk: ``contextlib`` would make a generator each time.
+    Raises ValueError if the URL is none.
     """
 
-    __slots__ = ("_connect_timeout", "_name")
+    def __init__(self, name: str, base_url: str, headers: Mapping[str, str], network: str | None = None) -> None:
+        parts = urlsplit(base_url)
+        self.name = name
+        self._dialer = Dialer(name, base_url, network)
+        self._path = parts.path.rstrip("/")
+        fixed = {"Host": parts.netloc.rpartition("@")[2], "Accept-Encoding": "identity", **headers}
+        self._fixed = "".join(f"{key}: {value}\r\n" for key, value in fixed.items())
+        self._own = frozenset(key.lower() for key in fixed) | {"content-length", "transfer-encoding", "connection"}
+        self._posts: dict[str, str] = {}
+        self._open: set[Connection] = set()
+        self._idle: list[Connection] = []
+        self._reaper: asyncio.TimerHandle | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
 
-    def __init__(self, name: str, connect_timeout: float = 0.0) -> None:
-        self._name = name
-        self._connect_timeout = connect_timeout
+    async def post(self, path: str, body: bytes, headers: Mapping[str, str], connect_timeout: float) -> Answer:
+        """Send JSON; return when status and headers have come. The caller closes the answer.
 
-    def __enter__(self) -> None:
-        return None
+        ``headers`` have lower-case names. Raises ``ProviderError``.
+        """
+        start = self._posts.get(path)
+        if start is None:
+            start = self._posts[path] = self._start("POST", f"/{path}") + "Content-Type: application/json\r\n"
+        head = self._head(start, headers.items(), f"Content-Length: {len(body)}\r\n\r\n")
+        answer = (await self.connection(connect_timeout)).send(head, body)
+        try:
+            await answer.begin()
+        except BaseException:
+            answer.close()
+            raise
+        return answer
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        if isinstance(error, _FOREIGN):
-            raise _ours(error, self._name, self._connect_timeout) from error
+    def head(self, method: str, target: str, headers: Iterable[tuple[str, str]], framing: str) -> bytes:
+        """The head of any request. ``target`` is what follows the base URL; ``framing`` ends with the empty line."""
+        return self._head(self._start(method, target), headers, framing)
+
+    async def connection(self, connect_timeout: float) -> Connection:
+        """One that waits for work, else a new one. Raises ``ProviderError``."""
+        while self._idle:
+            connection = self._idle.pop()
+            if not connection.closing and connection.loop.time() - connection.idle_since < POOL_IDLE_SECONDS:
+                return connection
+            connection.abort()
+        loop = self._loop = self._loop or asyncio.get_running_loop()
+        connection = await self._dialer.dial(loop, self._new, connect_timeout)
+        self._open.add(connection)
+        return connection
+
+    async def aclose(self) -> None:
+        if self._reaper is not None:
+            self._reaper.cancel()
+        for connection in tuple(self._open):
+            connection.abort()
+        self._loop = None
+
+    def _start(self, method: str, target: str) -> str:
+        return f"{method} {self._path}{target} HTTP/1.1\r\n{self._fixed}"
+
+    def _head(self, start: str, headers: Iterable[tuple[str, str]], framing: str) -> bytes:
+        lines = [start]
+        for name, value in headers:
+            if name in self._own:
+                continue
+            if "\r" in value or "\n" in value:
+                raise Misconfigured(f"no request to {self.name} can be written: {name} holds a line break")
+            lines.append(f"{name}: {value}\r\n")
+        lines.append(framing)
+        return "".join(lines).encode("latin-1", "replace")
+
+    def _new(self) -> Connection:
+        assert self._loop is not None  # noqa: S101 - it is dialling
+        return Connection(self._loop, self.name, self._released, self._lost)
+
+    def _released(self, connection: Connection) -> None:
+        connection.idle_since = connection.loop.time()
+        self._idle.append(connection)
+        if self._reaper is None:
+            self._reaper = connection.loop.call_later(POOL_IDLE_SECONDS, self._reap)
+
+    def _reap(self) -> None:
+        """Close what has idled for too long; the list is in the order of release."""
+        self._reaper = None
+        for connection in tuple(self._idle):
+            rest = connection.idle_since + POOL_IDLE_SECONDS - connection.loop.time()
+            if rest > 0:
+                self._reaper = connection.loop.call_later(rest, self._reap)
+                return
+            self._idle.remove(connection)
+            connection.abort()
+
+    def _lost(self, connection: Connection) -> None:
+        self._open.discard(connection)
+        if connection in self._idle:
+            self._idle.remove(connection)
 
 
-def _ours(error: BaseException, name: str, connect_timeout: float) -> ProviderError:
-    # Ordered: the first class that fits wins.
-    match error:
-        case aiohttp.ConnectionTimeoutError():
-            return TimedOut("connect", connect_timeout)
-        case aiohttp.ClientSSLError() | aiohttp.ClientConnectorCertificateError():
-            return Unreachable(f"{name} could not be trusted: TLS failed")
-        case aiohttp.ClientConnectorDNSError():
-            return Unreachable(f"the host name of {name} could not be resolved")
-        case aiohttp.ClientConnectorError():
-            # Not strerror: under asyncio it holds the address, which is nobody's business but ours.
-            reason = os.strerror(error.os_error.errno) if error.os_error.errno else "it failed"
-            return Unreachable(f"no connection to {name}: {reason}")
-        case aiohttp.InvalidURL():
-            return Misconfigured(f"the base_url of {name} is not a URL")
-        case ValueError():
-            return Misconfigured(f"no request to {name} can be written: a header of it is not allowed")
-        case aiohttp.ClientResponseError():
-            return Malformed(f"{name} does not speak HTTP")
-        case aiohttp.ClientPayloadError():
-            return Disconnected(f"{name} ended its answer before it was complete")
-        case _:
-            return Disconnected(f"{name} closed the connection")
-
-
-async def read_body(response: aiohttp.ClientResponse, limit: int, name: str) -> bytes:
+async def read_body(answer: Answer, limit: int, name: str) -> bytes:
     """The whole body. Raises ``Malformed`` beyond ``limit`` bytes, ``Disconnected`` if it is cut."""
     parts = []
     size = 0
-    with foreign_errors(name):
-        while part := await response.content.readany():
-            size += len(part)
-            if size > limit:
-                response.close()
-                raise Malformed(f"{name} answered with more than {limit} bytes")
-            parts.append(part)
+    while part := await answer.read():
+        size += len(part)
+        if size > limit:
+            answer.close()
+            raise Malformed(f"{name} answered with more than {limit} bytes")
+        parts.append(part)
     return parts[0] if len(parts) == 1 else b"".join(parts)
-
-
-async def finish(response: aiohttp.ClientResponse) -> None:
-    """After the last event: wait a moment for the end of the body, so that the connection can be used again."""
-    if response.content.at_eof():
-        return
-    try:
-        async with asyncio.timeout(DRAIN_SECONDS):
-            while await response.content.readany():
-                pass
-    except (aiohttp.ClientError, OSError):  # TimeoutError is an OSError: too late, the connection goes
-        response.close()

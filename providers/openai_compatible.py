@@ -14,16 +14,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
-import aiohttp
 import orjson
 
-from providers.base import Chunk, Request, Stream
-from providers.body import with_model
+from providers.answer import Answer
+from providers.base import Chunk, Request, Stream, Usage
+from providers.body import with_model, with_usage
 from providers.errors import Disconnected, Malformed, ProviderError, Truncated
 from providers.failures import from_event, from_status, travelling
-from providers.http import MAX_BODY_BYTES, MAX_ERROR_BODY_BYTES, Upstream, finish, foreign_errors, read_body
-from providers.prompt import choices_wanted
+from providers.forwarding import Forwarding, Outgoing, Patience
+from providers.http import MAX_BODY_BYTES, MAX_ERROR_BODY_BYTES, Upstream, read_body
+from providers.network import Network
+from providers.prompt import choices_wanted, counts_unasked
 from providers.reading import failure_in, reader_for, require_substance
+from providers.recurrence import Recurrence
 from providers.sse import Splitter, comments_of, parse
 
 DONE = b"data: [DONE]\n\n"
@@ -42,6 +45,7 @@ class HttpOptions:
     base_url: str
     api_key: str | None = field(default=None, repr=False)
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    network: Network | None = None
 
     def __post_init__(self) -> None:
         for name, value in self.headers.items():
@@ -59,10 +63,12 @@ class OpenAICompatible:
         headers = dict(options.headers)
         if options.api_key:
             headers["Authorization"] = f"Bearer {options.api_key}"
-        self._upstream = Upstream(name, options.base_url, headers)
+        self._upstream = Upstream(name, options.base_url, headers, options.network)
 
     async def open(self, request: Request, model: str, connect_timeout: float) -> Stream:
         body = request.body if request.fields.get("model") == model else with_model(request.body, model)
+        if counts_unasked(request):
+            body = with_usage(body)
         response = await self._upstream.post(request.endpoint, body, request.headers, connect_timeout)
         try:
             await self._check(response, request)
@@ -71,37 +77,41 @@ class OpenAICompatible:
             raise
         return EventStream(response, request, self.name) if request.stream else WholeBody(response, request, self.name)
 
+    async def forward(self, outgoing: Outgoing, patience: Patience) -> Forwarding:
+        """Any other request, streamed both ways. Raises ``ProviderError``."""
+        return await Forwarding.begin(self._upstream, outgoing, patience)
+
     async def aclose(self) -> None:
         await self._upstream.aclose()
 
-    async def _check(self, response: aiohttp.ClientResponse, request: Request) -> None:
+    async def _check(self, response: Answer, request: Request) -> None:
         if response.status != 200:
             raise from_status(response.status, response.headers, await self._error_body(response), self.name)
-        encoding = response.headers.get("Content-Encoding", "identity")
+        encoding = response.headers.get("content-encoding", "identity")
         if encoding != "identity":
             raise Malformed(f"{self.name} compressed its answer ({encoding}), which nobody asked for")
-        if request.stream and response.content_type in _NOT_EVENTS:
+        if request.stream and response.media_type in _NOT_EVENTS:
             await self._explain_no_events(response)
 
-    async def _error_body(self, response: aiohttp.ClientResponse) -> bytes:
+    async def _error_body(self, response: Answer) -> bytes:
         try:
             return await read_body(response, MAX_ERROR_BODY_BYTES, self.name)
         except ProviderError:  # too large or cut: the status says enough
             return b""
 
-    async def _explain_no_events(self, response: aiohttp.ClientResponse) -> None:
+    async def _explain_no_events(self, response: Answer) -> None:
         """A body where a stream was asked for: its own error if it names one."""
         body = await read_body(response, MAX_ERROR_BODY_BYTES, self.name)
         payload = _object(body)
         if payload is not None and (error := failure_in(payload)) is not None:
             raise from_event(error, self.name)
-        raise Malformed(f"{self.name} sent {response.content_type} where a stream of events was asked for")
+        raise Malformed(f"{self.name} sent {response.media_type} where a stream of events was asked for")
 
 
 class WholeBody:
     """An answer that was not streamed: one chunk, checked to be an answer at all."""
 
-    def __init__(self, response: aiohttp.ClientResponse, request: Request, name: str) -> None:
+    def __init__(self, response: Answer, request: Request, name: str) -> None:
         self.headers = travelling(response.headers)
         self.media_type = "application/json"
         self._response = response
@@ -119,7 +129,7 @@ class WholeBody:
         raw = await read_body(self._response, MAX_BODY_BYTES, self._name)
         payload = _object(raw)
         if payload is None:
-            raise Malformed(f"{self._name} sent no JSON object ({self._response.content_type}, {len(raw)} bytes)")
+            raise Malformed(f"{self._name} sent no JSON object ({self._response.media_type}, {len(raw)} bytes)")
         if (error := failure_in(payload)) is not None:
             raise from_event(error, self._name)
         self._reader.body(payload)
@@ -132,13 +142,16 @@ class WholeBody:
 class EventStream:
     """A streamed answer: whole events as they come, several in a chunk if they came in one read."""
 
-    def __init__(self, response: aiohttp.ClientResponse, request: Request, name: str) -> None:
+    def __init__(self, response: Answer, request: Request, name: str) -> None:
         self.headers = travelling(response.headers)
         self.media_type = "text/event-stream"
         self._response = response
         self._reader = reader_for(request.endpoint)
         self._splitter = Splitter()
+        self._recurrence = Recurrence()
         self._wanted = choices_wanted(request)
+        self._hides_usage = counts_unasked(request)
+        self._usage: Usage | None = None
         self._name = name
         self._ended = False
         self._failure: ProviderError | None = None
@@ -150,12 +163,11 @@ class EventStream:
         while not self._ended:
             if self._failure is not None:
                 raise self._failure
-            with foreign_errors(self._name):
-                data = await self._response.content.readany()
+            data = await self._response.read()
             chunk = self._digest(self._splitter.feed(data)) if data else self._at_eof()
             if chunk is not None:
                 return chunk
-        await finish(self._response)
+        self._response.leave()
         raise StopAsyncIteration
 
     async def aclose(self) -> None:
@@ -166,15 +178,19 @@ class EventStream:
         raws: list[bytes] = []
         content = False
         counted = 0
-        usage_before = self._reader.usage
         for event in events:
+            if self._recurrence.fits(event):
+                content = True
+                counted += 1
+                raws.append(event)
+                continue
             raw, data = parse(event)
             if data is None:
                 if comment := comments_of(event):
                     raws.append(comment)  # it keeps the client's connection alive too
                 continue
             try:
-                bears = self._take(data, named_error=event.startswith(_ERROR_EVENT))
+                bears = self._take(data, event)
             except ProviderError as failure:
                 self._failure = failure
                 break
@@ -186,24 +202,36 @@ class EventStream:
                 break
         if not raws:
             return None
+        raw = raws[0] if len(raws) == 1 else b"".join(raws)
         usage = self._reader.usage
-        return Chunk(b"".join(raws), counted, content, usage if usage is not usage_before else None)
+        if usage is self._usage:
+            return Chunk(raw, counted, content)
+        self._usage = usage
+        return Chunk(raw, counted, content, usage)
 
-    def _take(self, data: bytes, *, named_error: bool) -> bool | None:
+    def _take(self, data: bytes, event: bytes) -> bool | None:
         """One event's data: whether it bears content, or None if it is to be dropped."""
         if not data:
             return None
         if data == b"[DONE]":
             self._end()
             return False
-        payload = _object(data)
-        if payload is None:
+        try:
+            payload = orjson.loads(data)
+        except ValueError:
+            payload = None
+        if not isinstance(payload, dict):
             return None  # one bad event is dropped: it would break the client's parser, not only ours
         error = failure_in(payload)
-        if error is not None or named_error:
+        if error is not None or event.startswith(_ERROR_EVENT):
             raise from_event(error or payload, self._name)
-        bears = self._reader.event(payload)
-        if self._reader.complete and not self._reader.done_marker:
+        reader = self._reader
+        bears = reader.event(payload)
+        if bears:
+            self._recurrence.learn(event, payload)
+        elif self._hides_usage and payload.get("choices") == [] and payload.get("usage"):
+            return None
+        if not reader.done_marker and reader.complete:
             self._end()
         return bears
 

@@ -48,6 +48,12 @@ def wants_usage(request: Request) -> bool:
     return isinstance(options, Mapping) and options.get("include_usage") is True
 
 
+def counts_unasked(request: Request) -> bool:
+    """True if we ask for the usage of a stream whose client did not: it is ours, and hidden from the client."""
+    streams = request.stream and request.endpoint in (Endpoint.CHAT, Endpoint.COMPLETIONS)
+    return request.metered and streams and not wants_usage(request)
+
+
 def choices_wanted(request: Request) -> int:
     n = request.fields.get("n")
     return min(n, 16) if isinstance(n, int) and not isinstance(n, bool) and n > 0 else 1

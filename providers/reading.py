@@ -65,7 +65,10 @@ class ChoicesReader:
         if usage:
             self.usage = read_usage(usage) or self.usage
         content = False
-        for choice in _dicts(payload.get("choices")):
+        choices = payload.get("choices")
+        for choice in choices if isinstance(choices, list) else ():
+            if not isinstance(choice, dict):
+                continue
             index = choice.get("index")
             if not isinstance(index, int):
                 index = 0
@@ -86,8 +89,7 @@ class ChoicesReader:
         return content
 
     def body(self, payload: dict[str, Any]) -> None:
-        choices = list(_dicts(payload.get("choices")))
-        if not choices:
+        if not _dicts(payload.get("choices")):
             raise Malformed("the answer has no choices")
         self.event(payload)
         require_substance(self)
@@ -205,7 +207,10 @@ def _chat_says(choice: dict[str, Any]) -> bool:
     message = choice.get("delta") or choice.get("message")
     if not isinstance(message, dict):
         return False
-    return any(value and key != "role" for key, value in message.items())
+    for key, value in message.items():  # noqa: SIM110 - a generator per event would cost more than the rest of this
+        if value and key != "role":
+            return True
+    return False
 
 
 def _completion_says(choice: dict[str, Any]) -> bool:

@@ -40,7 +40,7 @@ class Splitter:
             data = data.removeprefix(_BOM)  # some clients lose the first event over it
         if not self._buffer and data.endswith(b"\n\n") and b"\r" not in data:  # the usual case
             if data.find(b"\n\n") == len(data) - 2:
-                return self._bounded([data])
+                return [data] if len(data) <= self._limit else self._bounded([data])
             return self._bounded([part + b"\n\n" for part in data[:-2].split(b"\n\n")])
         buffer = self._buffer + data
         events = []
@@ -61,7 +61,7 @@ class Splitter:
         return self._buffer
 
     def _bounded(self, events: list[bytes]) -> list[bytes]:
-        if any(len(event) > self._limit for event in events):
+        if events and max(map(len, events)) > self._limit:
             raise Malformed(f"one event is larger than {self._limit} bytes")
         return events
 

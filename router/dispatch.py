@@ -52,11 +52,13 @@ class Dispatcher:
         self._guards = guards
         self._seed = seed
         self._stopwatch = stopwatch
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     async def open(self, call: Call) -> Reply:
         """Raises ``RouterError`` if no target answered; cancelling it closes whatever is open upstream."""
         route = self.routes.find(call.model)
-        loop = asyncio.get_running_loop()  # once: on Python 3.11 each look-up is a system call
+        # Looked up once: on Python 3.11 each look-up is a system call.
+        loop = self._loop = self._loop or asyncio.get_running_loop()
         journey = Journey(call, route, self._seed, loop, self._stopwatch or loop.time)
         try:
             while True:

@@ -49,7 +49,7 @@ class Reply:
         self._now = loop.time
         self._watchdog: Watchdog | None = None
         if attempt.call.request.stream:
-            self._watchdog = Watchdog(attempt.target.timeouts.idle, attempt.deadline)
+            self._watchdog = Watchdog(attempt.target.timeouts.idle, attempt.deadline, loop)
 
     @property
     def target(self) -> str:

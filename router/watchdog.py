@@ -16,36 +16,35 @@ from router.errors import DeadlineExceeded
 class Watchdog:
     """Guards reads of one stream by one task. ``idle`` in seconds; ``deadline`` on the loop's clock."""
 
-    def __init__(self, idle: float, deadline: float) -> None:
-        self._loop = asyncio.get_running_loop()
+    def __init__(self, idle: float, deadline: float, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
         self._idle = idle
         self._deadline = deadline
         self._left = self._loop.time()
         self._content_by = self._left + idle
         self._timer: asyncio.TimerHandle | None = None
-        self._waiting: asyncio.Task[object] | None = None
+        self._task: asyncio.Task[object] | None = None
+        self._cancelling = 0
+        self._waiting = False
         self._barked = False
 
     async def read(self, stream: Stream) -> Chunk:
         """The next chunk. Raises ``TimedOut`` ("idle") or ``DeadlineExceeded``, and what the stream raises."""
-        task = asyncio.current_task()
-        assert task is not None  # noqa: S101 - a coroutine runs in a task
-        cancelling = task.cancelling()
         now = self._loop.time()
         if now >= self._deadline:  # a stream whose chunks are all there never lets the timer go off
             raise self._over()
         self._content_by += now - self._left  # the reader's own time is not the upstream's
-        self._waiting = task
         if self._timer is None:
             self._arm()
+        self._waiting = True
         try:
             chunk = await anext(stream)
         except asyncio.CancelledError:
-            if self._barked and task.uncancel() <= cancelling:
+            if self._barked and self._task is not None and self._task.uncancel() <= self._cancelling:
                 raise self._verdict() from None
             raise
         finally:
-            self._waiting = None
+            self._waiting = False
             self._left = self._loop.time()
         if chunk.content:
             self._content_by = self._left + self._idle
@@ -60,17 +59,19 @@ class Watchdog:
         return min(self._content_by, self._deadline)
 
     def _arm(self) -> None:
+        self._task = self._task or asyncio.current_task(self._loop)  # at the first read, which is the reader's
         self._timer = self._loop.call_at(self._due(), self._go_off)
 
     def _go_off(self) -> None:
         self._timer = None
-        if self._waiting is None:  # the reader is busy; its next read arms the timer again
+        if not self._waiting or self._task is None:  # the reader is busy; its next read arms the timer again
             return
         if self._loop.time() < self._due():
             self._arm()
             return
         self._barked = True
-        self._waiting.cancel()
+        self._cancelling = self._task.cancelling()
+        self._task.cancel()
 
     def _verdict(self) -> Exception:
         if self._deadline <= self._content_by:

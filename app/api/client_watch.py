@@ -10,30 +10,41 @@ import asyncio
 from types import TracebackType
 from typing import Self
 
-from app.api.asgi import Receive
+from app.api.asgi import Message, Receive
 
 GRACE_SECONDS = 0.1
 
 
 class ClientGone(Exception):
-    """The client closed its connection before it had the whole answer."""
+    """The client closed its connection before it had the whole answer; ``stalled``: it was cut off, for it took nothing."""
+
+    def __init__(self, *, stalled: bool = False) -> None:
+        super().__init__()
+        self.stalled = stalled
+
+
+def departure(message: Message) -> Exception:
+    """Why the connection will bring no more: ``ClientGone``, or the server's ``ApiError`` if what came was not HTTP."""
+    refusal: Exception | None = message.get("refusal")
+    return refusal or ClientGone(stalled=message.get("stalled", False))
 
 
 class ClientWatch:
     """``with`` it: inside, the current task is cancelled if the client goes; that leaves as ``ClientGone``."""
 
-    __slots__ = ("_listener", "_receive", "_task", "_timer", "gone")
+    __slots__ = ("_listener", "_loop", "_receive", "_task", "_timer", "gone")
 
-    def __init__(self, receive: Receive) -> None:
-        self.gone = False
+    def __init__(self, receive: Receive, loop: asyncio.AbstractEventLoop) -> None:
+        self.gone: Exception | None = None
         self._receive = receive
+        self._loop = loop
         self._listener: asyncio.Task[None] | None = None
 
     def __enter__(self) -> Self:
-        task = asyncio.current_task()
+        task = asyncio.current_task(self._loop)
         assert task is not None  # noqa: S101 - a coroutine runs in a task
         self._task = task
-        self._timer = task.get_loop().call_later(GRACE_SECONDS, self._start)
+        self._timer = self._loop.call_later(GRACE_SECONDS, self._start)
         return self
 
     def __exit__(
@@ -43,13 +54,13 @@ class ClientWatch:
         if self._listener is not None:
             self._listener.cancel()
         if self.gone and isinstance(error, asyncio.CancelledError) and self._task.uncancel() == 0:
-            raise ClientGone from None
+            raise self.gone from None
 
     def _start(self) -> None:
-        self._listener = self._task.get_loop().create_task(self._listen())
+        self._listener = self._loop.create_task(self._listen())
 
     async def _listen(self) -> None:
-        while (await self._receive())["type"] != "http.disconnect":
+        while (message := await self._receive())["type"] != "http.disconnect":
             pass
-        self.gone = True
+        self.gone = departure(message)
         self._task.cancel()

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import orjson
 
 from providers import ProviderError
-from providers.errors import TimedOut
+from providers.errors import RateLimited, TimedOut
 from router import RouterError
 from router.errors import DeadlineExceeded, Exhausted, ModelNotFound, NoTarget, RequestRejected, UnknownPin
 
@@ -104,7 +104,8 @@ def _exhausted(error: Exhausted) -> ErrorAnswer:
     """A 429 if every attempt met a rate limit; else the last failure decides: a timeout is a 504, all else a 502."""
     if error.throttled:
         seconds = min(MAX_RETRY_AFTER_SECONDS, max(1, math.ceil(error.retry_after or 1)))
-        headers = {"retry-after": str(seconds)}
+        limits = error.cause.headers if isinstance(error.cause, RateLimited) else {}
+        headers = {**limits, "retry-after": str(seconds)}
         return ErrorAnswer(429, error.message, "rate_limit_error", "rate_limit_exceeded", headers=headers)
     return _failed(error.cause, NO_RETRY)
 

@@ -63,7 +63,7 @@ class Exchange:
         self.first_byte: float | None = None
         self.usage: Usage | None = None
         self.error: str | None = None
-        self.end = "complete"  # or: cut, client_closed
+        self.end = "complete"  # or: cut, client_closed, client_stalled
 
     def routing_headers(self) -> list[tuple[bytes, bytes]]:
         """The same for plain answers, streams and errors."""

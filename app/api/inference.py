@@ -37,7 +37,9 @@ TRAVELLING = (
 
 
 class Inference:
-    """One endpoint as an ASGI callable. ``finished`` is told of every exchange when it is over."""
+    """One endpoint as an ASGI callable. ``finished`` is told of every exchange when it is over; ``metered``: the tokens
+    of streams are counted also for clients that did not ask.
+    """
 
     def __init__(
         self,
@@ -45,19 +47,23 @@ class Inference:
         dispatcher: Dispatcher,
         limits: BodyLimits,
         finished: Callable[[Exchange], None],
+        *,
+        metered: bool = False,
     ) -> None:
         self._endpoint = endpoint
         self._dispatcher = dispatcher
         self._limits = limits
         self._finished = finished
+        self._metered = metered
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         exchange = Exchange(scope)
         try:
             await self._serve(exchange, receive, send)
-        except ClientGone:
+        except ClientGone as gone:
             exchange.status = 499
-            exchange.end = exchange.error = "client_closed"
+            exchange.end = exchange.error = "client_stalled" if gone.stalled else "client_closed"
         except (ApiError, RouterError, ProviderError) as error:
             await send_error(exchange, answer_for(error), send)
         except asyncio.CancelledError:  # the time to drain is over; the task ends here, after a last word
@@ -69,11 +75,13 @@ class Inference:
             self._finished(exchange)
 
     async def _serve(self, exchange: Exchange, receive: Receive, send: Send) -> None:
-        body = await read_body(receive, exchange.headers.get(b"content-length"), self._limits)
+        # Looked up once: on Python 3.11 each look-up is a system call.
+        loop = self._loop = self._loop or asyncio.get_running_loop()
+        body = await read_body(receive, exchange.headers.get(b"content-length"), self._limits, loop)
         exchange.bytes_in = len(body)
         call = self._call(exchange, body)
         del body
-        with ClientWatch(receive):
+        with ClientWatch(receive, loop):
             try:
                 reply = await self._dispatcher.open(call)
             except RouterError as error:
@@ -97,7 +105,8 @@ class Inference:
         stream = exchange.stream = self._endpoint is not Endpoint.EMBEDDINGS and fields.get("stream") is True
         travelling = {name.decode(): headers[name].decode("latin-1") for name in TRAVELLING if name in headers}
         travelling["x-request-id"] = exchange.request_id
-        request = Request(exchange.request_id, self._endpoint, body, fields, stream, travelling, int(time.time()))
+        now = int(time.time())
+        request = Request(exchange.request_id, self._endpoint, body, fields, stream, travelling, now, self._metered)
         return Call(request, model, _pin(headers), _timeout(headers))
 
 

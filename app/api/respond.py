@@ -42,11 +42,11 @@ async def _send_body(exchange: Exchange, reply: Reply, send: Send) -> None:
 
 async def _send_stream(exchange: Exchange, reply: Reply, send: Send) -> None:
     await _start(exchange, 200, [*_EVENT_STREAM, *_headers(exchange, reply)], send)
-    async for chunk in reply:
-        exchange.bytes_out += len(chunk.raw)
-        if chunk.usage is not None:
-            exchange.usage = chunk.usage
-        await send({"type": "http.response.body", "body": chunk.raw, "more_body": True})
+    async for raw, _events, _content, usage in reply:
+        exchange.bytes_out += len(raw)
+        if usage is not None:
+            exchange.usage = usage
+        await send({"type": "http.response.body", "body": raw, "more_body": True})
     await send({"type": "http.response.body", "body": b""})
 
 
