@@ -1,16 +1,17 @@
 """Configuration in: a file, the environment, or the built-in demo. Out: frozen settings, or every problem at once.
 
-    file or environment ─► Draft ─ overlay ─► validate ─ check ─► Settings
+    file or environment ─► Draft ─ overlay ─► validate ─ check ─► Settings ─ lint ─► warnings
                            data and lines     pydantic   how parts fit
 
 Reads no environment by itself and makes no objects of the running gateway.
 """
 
-from app.settings.load import Loaded, load
+from app.settings.load import Examined, Loaded, examine, installed_kinds, load
 from app.settings.model import (
     BackoffOverrides,
     BackoffSettings,
     DefaultsSettings,
+    PassthroughSettings,
     ProviderSettings,
     RetryOverrides,
     RetrySettings,
@@ -28,7 +29,9 @@ __all__ = [
     "BackoffOverrides",
     "BackoffSettings",
     "DefaultsSettings",
+    "Examined",
     "Loaded",
+    "PassthroughSettings",
     "Problem",
     "ProviderSettings",
     "RetryOverrides",
@@ -41,5 +44,7 @@ __all__ = [
     "TelemetrySettings",
     "TimeoutOverrides",
     "TimeoutSettings",
+    "examine",
+    "installed_kinds",
     "load",
 ]

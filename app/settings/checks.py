@@ -6,12 +6,13 @@ Works on what is sound in a draft; a name or a list that could not be read is ""
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator
 from itertools import chain
 
+from app.settings import addresses
 from app.settings.draft import Draft
-from app.settings.model import RouteSettings, Settings, TimeoutOverrides, TimeoutSettings
-from app.settings.problems import Location, unknown, written
+from app.settings.model import MAX_ATTEMPTS, RouteSettings, Settings, TimeoutOverrides, TimeoutSettings
+from app.settings.problems import Finding, Location, twice, unknown, written
 
 # Each can only act if it is not longer than the other.
 BOUNDS = (
@@ -22,7 +23,6 @@ BOUNDS = (
     ("attempt", "total"),
 )
 
-Finding = tuple[Location, str] | tuple[Location, str, str | None]
 # A timeout in force: seconds, and where it was written; nowhere if it is the built-in default.
 Timeouts = dict[str, tuple[float, Location | None]]
 
@@ -34,9 +34,10 @@ def check(settings: Settings, draft: Draft) -> None:
         _duplicates(settings, draft),
         _unknown_providers(settings),
         _unused_providers(settings),
-        _idle_routes(settings),
-        _failover(settings),
+        _idle_routes(settings, draft),
+        _failover(settings, draft, faulty),
         _timeouts(settings, draft),
+        addresses.check(settings, draft),
     )
     for location, message, *suggestion in findings:
         if location not in faulty:
@@ -45,64 +46,87 @@ def check(settings: Settings, draft: Draft) -> None:
 
 def _duplicates(settings: Settings, draft: Draft) -> Iterator[Finding]:
     providers = [(("providers", n, "name"), provider.name) for n, provider in enumerate(settings.providers)]
-    yield from _twice("provider", providers, draft)
+    yield from twice("provider", providers, draft.where)
     routes = [(("routes", n, "model"), route.model) for n, route in enumerate(settings.routes)]
-    yield from _twice("route for model", routes, draft)
+    yield from twice("route for model", routes, draft.where)
     for n, route in enumerate(settings.routes):
         targets = [
             (("routes", n, "targets", m), target.provider and f"{target.provider}/{target.model or '*'}")
             for m, target in enumerate(route.targets)
         ]
-        yield from _twice("target", targets, draft)
-
-
-def _twice(what: str, named: Sequence[tuple[Location, str]], draft: Draft) -> Iterator[Finding]:
-    first: dict[str, Location] = {}
-    for location, name in named:
-        if name and first.setdefault(name, location) != location:
-            yield location, f'a second {what} "{name}"; the first is at {draft.where(first[name])}'
+        yield from twice("target", targets, draft.where)
 
 
 def _unknown_providers(settings: Settings) -> Iterator[Finding]:
     known = [provider.name for provider in settings.providers]
     if not all(known) or not known:
         return
-    for n, route in enumerate(settings.routes):
-        for m, target in enumerate(route.targets):
-            if target.provider and target.provider not in known:
-                yield ("routes", n, "targets", m, "provider"), *unknown("provider", target.provider, known)
+    named: list[tuple[Location, str]] = [
+        (("routes", n, "targets", m, "provider"), target.provider)
+        for n, route in enumerate(settings.routes)
+        for m, target in enumerate(route.targets)
+    ]
+    if settings.passthrough is not None:
+        named.append((("passthrough", "provider"), settings.passthrough.provider))
+    for location, name in named:
+        if name and name not in known:
+            yield location, *unknown("provider", name, known)
 
 
 def _unused_providers(settings: Settings) -> Iterator[Finding]:
     routes = settings.routes
-    if not routes or not all(route.targets and all(target.provider for target in route.targets) for route in routes):
+    if not routes or not all(route.targets for route in routes):
         return
     used = {target.provider for route in routes for target in route.targets}
+    if settings.passthrough is not None:
+        used.add(settings.passthrough.provider)
+    if "" in used:
+        return
     for n, provider in enumerate(settings.providers):
         if provider.name and provider.name not in used:
             yield ("providers", n), f'no route uses the provider "{provider.name}"; add a target for it, or remove it'
 
 
-def _idle_routes(settings: Settings) -> Iterator[Finding]:
+def _idle_routes(settings: Settings, draft: Draft) -> Iterator[Finding]:
     for n, route in enumerate(settings.routes):
         if route.targets and all(target.weight == 0 for target in route.targets):
-            yield ("routes", n, "targets"), "every weight is 0, so nothing could ever be picked"
+            at: Location = ("routes", n, "targets")
+            weights: list[Location] = [(*at, m, "weight") for m in range(len(route.targets))]
+            by_variable = (weight for weight in weights if not draft.is_literal(weight))
+            yield next(by_variable, at), "every weight of the route is 0, so nothing could ever be picked"
 
 
-def _failover(settings: Settings) -> Iterator[Finding]:
+def _failover(settings: Settings, draft: Draft, faulty: Collection[Location]) -> Iterator[Finding]:
+    """Each attempt goes to a target not tried yet, tier by tier: one with as many targets before it gets none."""
     for n, route in enumerate(settings.routes):
-        own = route.retry.max_attempts if route.retry else None
-        attempts = settings.defaults.retry.max_attempts if own is None else own
-        if (
-            attempts == 1
-            and len(route.targets) > 1
-            and any(target.tier > 0 and target.weight > 0 for target in route.targets)
-        ):
-            at: Location = (
-                ("defaults", "retry", "max_attempts") if own is None else ("routes", n, "retry", "max_attempts")
-            )
-            message = f'failover cannot trigger: 1 attempt, but the route for model "{route.model}" has a further tier'
-            yield at, message
+        if any(inner[:3] == ("routes", n, "targets") or inner[-1:] == ("max_attempts",) for inner in faulty):
+            continue
+        attempts, at = attempts_of(settings, n)
+        tiers = sorted((target.tier, m) for m, target in enumerate(route.targets) if target.weight > 0)
+        for tier, m in tiers:
+            before = sum(lower < tier for lower, _ in tiers)
+            if before >= attempts:
+                told = f'{_counted(attempts, "attempt")}, but the route for model "{route.model}" has'
+                advice = (
+                    f"allow at least {before + 1}"
+                    if before < MAX_ATTEMPTS
+                    else f"{MAX_ATTEMPTS} are the most, so use fewer"
+                )
+                message = f"failover cannot trigger: {told} {_counted(before, 'target')} before tier {tier}; {advice}"
+                yield at if at in draft.places else ("routes", n, "targets", m), message
+                break
+
+
+def attempts_of(settings: Settings, n: int) -> tuple[int, Location]:
+    """How many attempts a call of route ``n`` has, and where that is said."""
+    retry = settings.routes[n].retry
+    if retry is not None and retry.max_attempts is not None:
+        return retry.max_attempts, ("routes", n, "retry", "max_attempts")
+    return settings.defaults.retry.max_attempts, ("defaults", "retry", "max_attempts")
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def _timeouts(settings: Settings, draft: Draft) -> Iterator[Finding]:

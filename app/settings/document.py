@@ -163,6 +163,8 @@ class _Reader:
         return str(node.value).translate(_BRACES) if isinstance(node, yaml.ScalarNode) else None
 
     def _scalar(self, node: yaml.ScalarNode, at: Location) -> Any:
+        if self._environ is not None and "$" in node.value and _takes_all(node.value.translate(_BRACES)):
+            self._draft.references.add(at)
         # Read once, however many aliases point here: an expanded text is not copied for each of them.
         if id(node) not in self._scalars:
             try:
@@ -196,6 +198,11 @@ class _Reader:
             case _:  # text, and what YAML 1.1 would make a date of
                 text = node.value.translate(_BRACES)
                 return text if self._environ is None else expanded(text, self._environ)
+
+
+def _takes_all(text: str) -> bool:
+    """Whether a variable is named with nothing written here to stand in for it."""
+    return any(match["name"] and not match["default"] for match in _REFERENCE.finditer(text))
 
 
 def expanded(text: str, environ: Mapping[str, str]) -> str:

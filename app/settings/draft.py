@@ -14,7 +14,8 @@ class Draft:
     """Begun by a file or by the environment, overlaid by the environment, then validated.
 
     ``places`` says where a location stands ("file:line", "environment NAME"). What a place does not hold stands
-    where the nearest outer location does; the outermost is ``label``.
+    where the nearest outer location does; the outermost is ``label``. ``references`` are the texts in the file that take
+    a part from the environment.
     """
 
     def __init__(self, label: str) -> None:
@@ -22,7 +23,9 @@ class Draft:
         self.label = label
         self.places: dict[Location, str] = {}
         self.problems: list[Problem] = []
+        self.warnings: list[Problem] = []
         self.faulty: set[Location] = set()
+        self.references: set[Location] = set()
         self._unreadable: dict[Location, Problem] = {}
 
     def where(self, location: Location) -> str:
@@ -34,6 +37,13 @@ class Draft:
     def refuse(self, location: Location, message: str, suggestion: str | None = None, where: str | None = None) -> None:
         self.faulty.add(location)
         self.problems.append(Problem(where or self.where(location), written(location), message, suggestion))
+
+    def warn(self, location: Location, message: str, suggestion: str | None = None) -> None:
+        self.warnings.append(Problem(self.where(location), written(location), message, suggestion))
+
+    def is_literal(self, location: Location) -> bool:
+        """Whether the value stands in the file itself, for all who can read that."""
+        return location not in self.references and not self.where(location).startswith("environment ")
 
     def unreadable(self, location: Location, message: str) -> None:
         """Note a value that could not be read; forgotten if the environment puts another in its place."""
@@ -72,6 +82,10 @@ class Draft:
     def found(self) -> list[Problem]:
         """All problems: those of files by line, then those of the environment."""
         return sorted({*self.problems, *self._unreadable.values()}, key=_order)
+
+    def warned(self) -> list[Problem]:
+        """All warnings, in the same order."""
+        return sorted({*self.warnings}, key=_order)
 
     def _forget(self, location: Location) -> None:
         self.places = _without(self.places, location)

@@ -12,6 +12,7 @@ from app.settings.discovery import discover
 from app.settings.document import read
 from app.settings.draft import Draft
 from app.settings.environment import CONFIG, overlay
+from app.settings.lints import lint
 from app.settings.model import Settings
 from app.settings.problems import Problem, SettingsError
 from app.settings.validation import salvage, validate
@@ -29,20 +30,41 @@ class Loaded:
     source: str
 
 
+@dataclass(frozen=True, slots=True)
+class Examined:
+    """``loaded`` None: there are errors. Warnings are about settings that are sound, so there are none beside errors."""
+
+    loaded: Loaded | None
+    errors: tuple[Problem, ...] = ()
+    warnings: tuple[Problem, ...] = ()
+
+
 def load(path: Path | None, environ: Mapping[str, str], cwd: Path) -> Loaded:
     """``path``, else $BREAKWATER_CONFIG, else breakwater.yaml in ``cwd``, else the environment, else the built-in demo.
 
     Raises ``SettingsError`` with all problems.
     """
-    known = _kinds()
-    draft, source = _begun(path, environ, cwd)
+    examined = examine(path, environ, cwd)
+    if examined.loaded is None:
+        raise SettingsError(examined.errors)
+    return examined.loaded
+
+
+def examine(path: Path | None, environ: Mapping[str, str], cwd: Path) -> Examined:
+    """The same without raising, and what looks wrong though it is allowed."""
+    try:
+        known = installed_kinds()
+        draft, source = _begun(path, environ, cwd)
+    except SettingsError as error:
+        return Examined(None, error.problems)
     overlay(draft, environ)
     settings = validate(draft, known)
     check(settings or salvage(draft, known), draft)
-    problems = draft.found()
-    if problems or settings is None:
-        raise SettingsError(problems)
-    return Loaded(settings, source)
+    errors = tuple(draft.found())
+    if errors or settings is None:
+        return Examined(None, errors)
+    lint(settings, draft)
+    return Examined(Loaded(settings, source), warnings=tuple(draft.warned()))
 
 
 def _begun(path: Path | None, environ: Mapping[str, str], cwd: Path) -> tuple[Draft, str]:
@@ -75,7 +97,8 @@ def _text(path: Path, label: str) -> str:
         raise SettingsError([Problem(f"{label}:{line}", "", "is not UTF-8 text")]) from error
 
 
-def _kinds() -> Mapping[str, Kind]:
+def installed_kinds() -> Mapping[str, Kind]:
+    """The kinds of provider. Raises ``SettingsError`` if a package's cannot be used."""
     try:
         return kinds()
     except (TypeError, ImportError, AttributeError) as error:

@@ -28,7 +28,7 @@ from pydantic_core import PydanticCustomError
 
 from app.settings.options import build_options, option_names, refuse_unknown
 from app.settings.problems import not_yet
-from app.settings.scalars import UPPER, Natural, Network, NotNegative, Positive, Whole, plain
+from app.settings.scalars import UPPER, Natural, Network, NotNegative, PathPattern, Positive, Whole, plain
 from providers import Kind, kinds
 
 LATER_STRATEGIES = ("least_busy", "latency", "cost", "affinity")
@@ -113,15 +113,18 @@ Model = Annotated[str, StringConstraints(min_length=1, max_length=256), AfterVal
 
 
 class ServerSettings(Section):
-    """``max_body_mb`` in 10^6 bytes. ``metrics_port`` and ``admin_port`` are for a later version: nobody listens yet."""
+    """``max_body_mb`` in 10^6 bytes. ``receive_timeout_s`` is for a whole request body, ``send_timeout_s`` for a client
+    that accepts no byte. ``metrics_port`` 0 is any free one, None is off. Nobody listens on ``admin_port`` yet.
+    """
 
     host: Text = "127.0.0.1"
     port: Port = 8000
-    metrics_port: Port = 9090
+    metrics_port: Port | None = 9090
     admin_port: Port = 8001
     drain_seconds: NotNegative = 30.0
     max_body_mb: Annotated[Positive, Le(1000)] = 20.0
     receive_timeout_s: Positive = 10.0
+    send_timeout_s: Positive = 30.0
     trusted_proxies: list[Network] = Field(default_factory=list)
 
 
@@ -169,7 +172,8 @@ class BackoffOverrides(Section):
     cap: NotNegative | None = None
 
 
-Attempts = Annotated[Whole, Ge(1), Le(10)]
+MAX_ATTEMPTS = 10
+Attempts = Annotated[Whole, Ge(1), Le(MAX_ATTEMPTS)]
 
 
 class RetrySettings(Section):
@@ -210,14 +214,29 @@ class DefaultsSettings(Section):
 
 
 class TelemetrySettings(Section):
+    """``stream_usage``: ask upstreams to count the tokens of every stream; what the client did not ask for, it never
+    sees.
+    """
+
     log_level: Annotated[Literal["INFO", "DEBUG", "WARNING", "ERROR"], UPPER] = "INFO"
     access_log: bool = True
+    stream_usage: bool = False
+
+
+class PassthroughSettings(Section):
+    """Paths that go on to ``provider`` as they are, any method and body. A path is exact, or ends in ``/*`` for any rest."""
+
+    provider: Text
+    paths: list[PathPattern] = Field(min_length=1)
 
 
 class Settings(Section):
+    """``passthrough`` None: no other path than the gateway's own is served."""
+
     server: ServerSettings = ServerSettings()
     providers: list[ProviderSettings] = Field(min_length=1)
     routes: list[RouteSettings] = Field(min_length=1)
     defaults: DefaultsSettings = DefaultsSettings()
     telemetry: TelemetrySettings = TelemetrySettings()
+    passthrough: PassthroughSettings | None = None
     seed: Whole = 0

@@ -19,12 +19,17 @@ from providers import Kind
 from providers.law import Law
 
 _MEANT: dict[Any, Any] = {int: Whole, float: Number, Law: ParsedLaw}
-_BY_NAME: dict[str, tuple[Any, ...]] = {"base_url": (WEB_ADDRESS,), "api_key": SECRET}
+_BY_NAME: dict[str, tuple[Any, ...]] = {"base_url": WEB_ADDRESS, "api_key": SECRET}
 _SECRETS = {"api_key", "headers"}
 
 
 def option_names(kind: Kind) -> list[str]:
     return [field.name for field in fields(kind.options) if field.init]
+
+
+def secret_names(options: Any) -> list[str]:
+    """The options that hold secrets, of a kind's options or its dataclass."""
+    return [field.name for field in fields(options) if field.name in _SECRETS or not field.repr]
 
 
 def refuse_unknown(given: Mapping[str, Any], known: Collection[str]) -> None:
@@ -37,20 +42,20 @@ def build_options(kind: Kind, given: Mapping[str, Any]) -> Any:
     """An instance of ``kind.options``. Raises ``ValidationError`` whose locations begin with an option's name."""
     wanted = {field.name: field for field in fields(kind.options) if field.init}
     hints = get_type_hints(kind.options, include_extras=True)
-    hidden = _secret_texts(given, wanted)
+    hidden = _secret_texts(given, secret_names(kind.options))
     faults = _unknown(given, wanted)
     values: dict[str, Any] = {}
     for name, field in wanted.items():
         if name in given:
             try:
-                values[name] = TypeAdapter(_meant(hints[name], name)).validate_python(given[name])
+                values[name] = adapter(hints[name], name).validate_python(given[name])
             except ValidationError as error:
                 lines = error.errors(include_url=False, include_input=False)
                 faults += [_fault(line["type"], _masked(line["msg"], hidden), (name, *line["loc"])) for line in lines]
-        elif _required(field):
+        elif is_required(field):
             faults.append(_fault("missing", "is missing", (name,)))
     options = None
-    if all(name in values for name, field in wanted.items() if _required(field)):
+    if all(name in values for name, field in wanted.items() if is_required(field)):
         try:
             options = kind.options(**values)
         except ValueError as error:
@@ -67,8 +72,13 @@ def _unknown(given: Mapping[str, Any], known: Collection[str]) -> list[InitError
     return [_fault("extra_forbidden", "unknown key", (name,)) for name in given if name not in known]
 
 
-def _required(field: Field[Any]) -> bool:
+def is_required(field: Field[Any]) -> bool:
     return field.default is MISSING and field.default_factory is MISSING
+
+
+def adapter(hint: Any, name: str) -> TypeAdapter[Any]:
+    """What reads the option ``name`` of this type."""
+    return TypeAdapter(_meant(hint, name))
 
 
 def _meant(hint: Any, name: str = "") -> Any:
@@ -88,9 +98,9 @@ def _fault(kind: str, message: str, location: tuple[int | str, ...]) -> InitErro
     return InitErrorDetails(type=PydanticCustomError(kind, "{words}", {"words": message}), loc=location, input=None)
 
 
-def _secret_texts(given: Mapping[str, Any], wanted: Mapping[str, Field[Any]]) -> list[str]:
+def _secret_texts(given: Mapping[str, Any], secret: Collection[str]) -> list[str]:
     """Every text under a secret option: those of HTTP kinds, and what the dataclass itself leaves out of its repr."""
-    secret = _SECRETS | {name for name, field in wanted.items() if not field.repr}
+    secret = _SECRETS.union(secret)  # also where this kind has no such option
     return sorted({text for name in given if name in secret for text in _texts(given[name])}, key=len, reverse=True)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from difflib import get_close_matches
 
@@ -10,6 +10,8 @@ THIS_VERSION = "0.1"
 
 # A place inside the configuration: keys and list positions, outermost first.
 Location = tuple[str | int, ...]
+# Where, what is wrong, and the nearest right name if there is one.
+Finding = tuple[Location, str] | tuple[Location, str, str | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,9 +23,14 @@ class Problem:
     message: str
     suggestion: str | None = None
 
-    def __str__(self) -> str:
-        text = ": ".join(part for part in (self.where, self.key, self.message) if part)
+    @property
+    def said(self) -> str:
+        """All but where."""
+        text = f"{self.key}: {self.message}" if self.key else self.message
         return text if self.suggestion is None else f'{text}; did you mean "{self.suggestion}"?'
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.said}"
 
 
 class SettingsError(Exception):
@@ -54,6 +61,14 @@ def unknown(what: str, name: str, known: Collection[str]) -> tuple[str, str | No
     if suggestion is None and known:
         return f"unknown {what}; known here: {', '.join(sorted(known))}", None
     return f"unknown {what}", suggestion
+
+
+def twice(what: str, named: Iterable[tuple[Location, str]], where: Callable[[Location], str]) -> Iterator[Finding]:
+    """A finding at each name that was given before. Empty names are none."""
+    first: dict[str, Location] = {}
+    for location, name in named:
+        if name and first.setdefault(name, location) != location:
+            yield location, f'a second {what} "{name}"; the first is at {where(first[name])}'
 
 
 def not_yet(what: str) -> str:

@@ -5,15 +5,16 @@ Text that holds a number is a number, so that ``${PORT}`` can be one.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from ipaddress import ip_network
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
 from annotated_types import Ge, Gt
-from pydantic import AfterValidator, AllowInfNan, BeforeValidator, PlainValidator
+from pydantic import AfterValidator, AllowInfNan, BeforeValidator, PlainValidator, WithJsonSchema
 
-from providers.law import Law
+from providers.law import SHAPES, Law
 
 
 def _no_truth_value(value: Any) -> Any:
@@ -29,6 +30,23 @@ def _law(value: Any) -> Law:
         raise ValueError("a number is too large") from error
 
 
+def _law_schema() -> dict[str, Any]:
+    number = {"type": "number", "minimum": 0}
+    two = {"type": "array", "items": number, "minItems": 2, "maxItems": 2}
+    shapes = {
+        shape: {"description": parameters, **(two if parameters.startswith("[") else number)}
+        for shape, parameters in SHAPES.items()
+    }
+    one = {
+        "type": "object",
+        "properties": shapes,
+        "additionalProperties": False,
+        "minProperties": 1,
+        "maxProperties": 1,
+    }
+    return {"anyOf": [number, one]}
+
+
 def _numeric(value: Any) -> Any:
     """The same with numbers where it had text that holds one."""
     if isinstance(value, Mapping):
@@ -40,6 +58,17 @@ def _numeric(value: Any) -> Any:
             return float(value)
         except ValueError:
             return value
+    return value
+
+
+# What can be read in one way only, encoded or decoded.
+_SEGMENT = r"[A-Za-z0-9._~:-]+"
+_PATH = rf"/v1(?:/{_SEGMENT})*(?:/\*|/{_SEGMENT})"
+
+
+def _path_pattern(value: str) -> str:
+    if not re.fullmatch(_PATH, value) or {".", ".."} & set(value.split("/")):
+        raise ValueError("must be a path such as /v1/files, or end in /* for everything below it, such as /v1/files/*")
     return value
 
 
@@ -61,7 +90,8 @@ def _web_address(value: Any) -> Any:
     except ValueError:  # a port or an IPv6 address that is none
         sound = False
     if not sound or any(character.isspace() or not character.isprintable() for character in value):
-        raise ValueError("must be an address such as https://host/v1")
+        begin = "" if "://" in value else "begin with http:// or https:// and "
+        raise ValueError(f"must {begin}be an address such as https://host/v1")
     if parts.username is not None or parts.password is not None:
         raise ValueError("must not carry a user or password; use api_key or headers")
     if parts.query or parts.fragment:
@@ -95,8 +125,9 @@ Number = Annotated[float, AllowInfNan(False), BeforeValidator(_no_truth_value)]
 Natural = Annotated[Whole, Ge(0)]
 NotNegative = Annotated[Number, Ge(0)]
 Positive = Annotated[Number, Gt(0)]
-ParsedLaw = Annotated[Law, PlainValidator(_law)]
+ParsedLaw = Annotated[Law, PlainValidator(_law), WithJsonSchema(_law_schema())]
+PathPattern = Annotated[str, AfterValidator(_path_pattern), WithJsonSchema({"type": "string", "pattern": f"^{_PATH}$"})]
 Network = Annotated[str, AfterValidator(_network)]
 UPPER = BeforeValidator(_upper)
-WEB_ADDRESS = AfterValidator(_web_address)
+WEB_ADDRESS = (AfterValidator(_web_address), WithJsonSchema({"type": "string", "pattern": r"^https?://[^\s?#]+$"}))
 SECRET = (BeforeValidator(_secret), AfterValidator(_one_line))

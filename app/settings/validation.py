@@ -25,7 +25,6 @@ LATER = {
         "ledger",
         "guardrails",
         "cache",
-        "passthrough",
         "chaos",
         "slo",
         "recorder",

@@ -27,7 +27,7 @@ BOTH = "targets: [{provider: alpha}, {provider: beta}]"
             (
                 f"{PROVIDERS}routes:\n- model: m\n  targets:\n  - {{provider: alpha}}\n  - {{provider: beta}}\n"
                 "  - {provider: alpha, model: x}\n  - {provider: alpha, model: y}\n  - {provider: alpha, tier: 1}\n"
-                "  - {provider: alpha, model: x, weight: 5}\n"
+                "  - {provider: alpha, model: x, weight: 5}\n  retry: {max_attempts: 6}\n"
             ),
             [
                 '11: routes[0].targets[4]: a second target "alpha/*"; the first is at breakwater.yaml:7',
@@ -50,7 +50,7 @@ BOTH = "targets: [{provider: alpha}, {provider: beta}]"
         ),
         (
             f"{PROVIDERS}routes:\n- model: m\n  targets: [{{provider: alpha, weight: 0}}, {{provider: beta, weight: 0, tier: 1}}]",
-            ["6: routes[0].targets: every weight is 0, so nothing could ever be picked"],
+            ["6: routes[0].targets: every weight of the route is 0, so nothing could ever be picked"],
         ),
     ],
 )
@@ -75,7 +75,10 @@ def test_the_same_target_may_serve_two_routes(loaded: Callable[..., Any]) -> Non
 
 
 TIERS = "targets: [{provider: alpha}, {provider: beta, tier: 1}]"
+THREE = "{provider: alpha}, {provider: alpha, model: x}, {provider: alpha, model: y}"
+MANY = ", ".join(f"{{provider: alpha, model: m{number}}}" for number in range(10))
 FAILOVER = "failover cannot trigger: 1 attempt, but the route for model"
+SECOND = "has 1 target before tier 1; allow at least 2"
 
 
 @pytest.mark.parametrize(
@@ -83,11 +86,11 @@ FAILOVER = "failover cannot trigger: 1 attempt, but the route for model"
     [
         (
             f"- {{model: m, {TIERS}}}\ndefaults:\n  retry: {{max_attempts: 1}}",
-            [f'7: defaults.retry.max_attempts: {FAILOVER} "m" has a further tier'],
+            [f'7: defaults.retry.max_attempts: {FAILOVER} "m" {SECOND}'],
         ),
         (
             f"- model: m\n  {TIERS}\n  retry:\n    max_attempts: 1",
-            [f'8: routes[0].retry.max_attempts: {FAILOVER} "m" has a further tier'],
+            [f'8: routes[0].retry.max_attempts: {FAILOVER} "m" {SECOND}'],
         ),
         (
             (
@@ -96,8 +99,8 @@ FAILOVER = "failover cannot trigger: 1 attempt, but the route for model"
                 "defaults: {retry: {max_attempts: 1}}"
             ),
             [
-                f'9: defaults.retry.max_attempts: {FAILOVER} "m" has a further tier',
-                f'9: defaults.retry.max_attempts: {FAILOVER} "p" has a further tier',
+                f'9: defaults.retry.max_attempts: {FAILOVER} "m" {SECOND}',
+                f'9: defaults.retry.max_attempts: {FAILOVER} "p" {SECOND}',
             ],
         ),
         (f"- {{model: m, {BOTH}, retry: {{max_attempts: 1}}}}", []),
@@ -106,6 +109,41 @@ FAILOVER = "failover cannot trigger: 1 attempt, but the route for model"
             "- {model: m, targets: [{provider: alpha}, {provider: beta, tier: 1, weight: 0}], retry: {max_attempts: 1}}",
             [],
         ),
+        (
+            "- {model: m, targets: [{provider: alpha, weight: 0}, {provider: beta, tier: 1}], retry: {max_attempts: 1}}",
+            [],
+        ),
+        (
+            f"- model: m\n  targets: [{THREE},\n  {{provider: beta, tier: 1}}]",
+            [
+                (
+                    '7: routes[0].targets[3]: failover cannot trigger: 3 attempts, but the route for model "m" has '
+                    "3 targets before tier 1; allow at least 4"
+                )
+            ],
+        ),
+        (
+            (
+                "- model: m\n  targets: [{provider: alpha, tier: 2}, {provider: beta, tier: 7},\n"
+                "  {provider: beta, model: x, tier: 5}]\n  retry:\n    max_attempts: 2"
+            ),
+            [
+                (
+                    '9: routes[0].retry.max_attempts: failover cannot trigger: 2 attempts, but the route for model "m" '
+                    "has 2 targets before tier 7; allow at least 3"
+                )
+            ],
+        ),
+        (
+            f"- model: m\n  targets: [{MANY}, {{provider: beta, tier: 1}}]\n  retry: {{max_attempts: 10}}",
+            [
+                (
+                    '7: routes[0].retry.max_attempts: failover cannot trigger: 10 attempts, but the route for model "m" '
+                    "has 10 targets before tier 1; 10 are the most, so use fewer"
+                )
+            ],
+        ),
+        (f"- {{model: m, targets: [{THREE}, {{provider: beta, tier: 1}}], retry: {{max_attempts: 4}}}}", []),
         (
             (
                 "- {model: m, targets: [{provider: alpha, tier: 1}], retry: {max_attempts: 1}}\n"

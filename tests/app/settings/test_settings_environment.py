@@ -39,7 +39,7 @@ def reach(settings: Any, path: str) -> Any:
         ("SERVER__PORT", "80", "server.port", 80),
         ("SERVER__PORT", " 80\n", "server.port", 80),
         ("server__Port", "80", "server.port", 80),
-        ("SERVER__HOST", "0", "server.host", "0"),
+        ("ROUTES__0__MODEL", "0", "routes.0.model", "0"),
         ("SERVER__DRAIN_SECONDS", "1.5", "server.drain_seconds", 1.5),
         ("SERVER__TRUSTED_PROXIES", "[10.0.0.0/8, 127.0.0.1]", "server.trusted_proxies", ["10.0.0.0/8", "127.0.0.1"]),
         ("SERVER__TRUSTED_PROXIES", '["10.0.0.0/8"]', "server.trusted_proxies", ["10.0.0.0/8"]),
@@ -79,7 +79,7 @@ def test_every_setting_has_a_name(loaded: Callable[..., Any]) -> None:
     for name in names:
         value = reach(settings, name.removeprefix("BREAKWATER_").replace("__", ".").lower())
         if not isinstance(value, list) or value == []:
-            assert loaded(FILE, {name: str(value)}).settings == settings
+            assert loaded(FILE, {name: "null" if value is None else str(value)}).settings == settings
 
 
 @pytest.mark.parametrize(
@@ -208,7 +208,12 @@ def test_every_wrong_variable_is_told(complaints: Complain) -> None:
 
 def test_all_weights_zero_by_the_environment(complaints: Complain) -> None:
     told = complaints(FILE, {"PROVIDER_WEIGHTS": '{"alpha": 0, "beta": 0}'})
-    assert told == ["breakwater.yaml:7: routes[0].targets: every weight is 0, so nothing could ever be picked"]
+    assert told == [
+        (
+            "environment PROVIDER_WEIGHTS: routes[0].targets[0].weight: "
+            "every weight of the route is 0, so nothing could ever be picked"
+        )
+    ]
 
 
 def test_a_variable_replaces_what_the_file_could_not_read(loaded: Callable[..., Any], complaints: Complain) -> None:

@@ -116,7 +116,7 @@ def test_the_built_in_configuration_takes_overrides(tmp_path: Path) -> None:
     assert done.server.port == 1
     with pytest.raises(SettingsError) as caught:
         load(None, {"PROVIDER_WEIGHTS": '{"mock_openai": 0, "mock_vllm": 0, "echo": 0}'}, tmp_path)
-    assert caught.value.problems[0].where == "built-in configuration:9"
+    assert {problem.where for problem in caught.value.problems} == {"environment PROVIDER_WEIGHTS"}
 
 
 @pytest.mark.parametrize(
@@ -166,7 +166,10 @@ def test_weights_of_providers_from_the_environment(tmp_path: Path) -> None:
     [
         (
             {"VLLM_URL": "v:8000"},
-            "environment VLLM_URL: providers[0].base_url: must be an address such as https://host/v1",
+            (
+                "environment VLLM_URL: providers[0].base_url: "
+                "must begin with http:// or https:// and be an address such as https://host/v1"
+            ),
         ),
         (
             {"OPENAI_BASE_URL": "http://[", "OPENAI_API_KEY": "k"},
@@ -179,6 +182,13 @@ def test_weights_of_providers_from_the_environment(tmp_path: Path) -> None:
         (
             {"OPENAI_API_KEY": "k", "PROVIDER_WEIGHTS": '{"opnai": 1}'},
             'environment PROVIDER_WEIGHTS: opnai: unknown provider; did you mean "openai"?',
+        ),
+        (
+            {"OPENAI_API_KEY": "k", "VLLM_URL": "http://v", "PROVIDER_WEIGHTS": '{"openai": 0, "vllm": 0}'},
+            (
+                "environment PROVIDER_WEIGHTS: routes[0].targets[0].weight: "
+                "every weight of the route is 0, so nothing could ever be picked"
+            ),
         ),
     ],
 )

@@ -59,6 +59,7 @@ LAW = (
     "{exponential: mean}, {normal: [mean, standard deviation], cut at 0}"
 )
 ADDRESS = "must be an address such as https://host/v1"
+SCHEME = "must begin with http:// or https:// and be an address such as https://host/v1"
 
 
 @pytest.mark.parametrize(
@@ -105,7 +106,11 @@ ADDRESS = "must be an address such as https://host/v1"
         ("{name: p, kind: vllm, headers: [a]}", ["headers: must be a mapping of keys to values"]),
         *(
             (f"{{name: p, kind: vllm, base_url: '{address}'}}", [f"base_url: {ADDRESS}"])
-            for address in ("", "h", "h/v1", "ftp://h", "http://", "http:///v1", "http://h:x", "http://h:99999", "http://[::1")
+            for address in ("ftp://h", "http://", "http:///v1", "http://h:x", "http://h:99999", "http://[::1")
+        ),
+        *(
+            (f"{{name: p, kind: vllm, base_url: '{address}'}}", [f"base_url: {SCHEME}"])
+            for address in ("", "h", "h/v1", "h:8000", "localhost:8000/v1", "//h/v1")
         ),
         ("{name: p, kind: vllm, base_url: 'http://a b'}", [f"base_url: {ADDRESS}"]),
         ("{name: p, kind: vllm, base_url: 'http://u:w@h'}", [
