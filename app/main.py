@@ -2,52 +2,91 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable
+import socket
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 
 import structlog
 from fastapi import FastAPI, Request, Response
 from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from app.api import health, models
-from app.api.asgi import App
+from app.api import metrics as metrics_api
+from app.api.asgi import App, Scope
 from app.api.body import BodyLimits
 from app.api.edge import Edge
 from app.api.errors import ApiError, answer_for
-from app.api.exchange import Exchange
 from app.api.inference import Inference
 from app.api.openapi import describe
+from app.api.passthrough import Passthrough
+from app.listening import listening
 from app.observability.access_log import AccessLog
+from app.observability.batch import Batch, Listener
+from app.observability.exposition import Exposition
+from app.observability.metrics import Metrics
 from app.version import installed_version
 from app.wiring import Gateway
 from providers import Endpoint
 from router import RouterError
+from router.ownership import Ownership
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger("breakwater")
 
+MAX_SCRAPERS = 64
 
-def create_app(gateway: Gateway) -> App:
+
+def create_app(
+    gateway: Gateway,
+    *,
+    metrics: Metrics | None = None,
+    metrics_listener: socket.socket | None = None,
+    worker: str | None = None,
+    listeners: Sequence[Listener] = (),
+) -> Edge:
+    """``metrics_listener``: where to serve the metrics a second time, by themselves. ``worker`` names this process where
+    there are several; ``listeners`` are told of every exchange beside the metrics and the access log.
+    """
     server = gateway.settings.server
     limits = BodyLimits(int(server.max_body_mb * 1_000_000), server.receive_timeout_s)
-    log_line = AccessLog()
-    finished = log_line if gateway.settings.telemetry.access_log else _silent
-    hot: dict[str, App] = {
-        f"/v1/{endpoint.value}": Inference(endpoint, gateway.dispatcher, limits, finished) for endpoint in Endpoint
+    metrics = metrics or Metrics(gateway)
+    access_log = [AccessLog()] if gateway.settings.telemetry.access_log else []
+    finished = Batch(metrics, *access_log, *listeners)
+    metered = gateway.settings.telemetry.stream_usage
+    hot: dict[bytes, App] = {
+        f"/v1/{endpoint.value}".encode(): Inference(endpoint, gateway.dispatcher, limits, finished, metered=metered)
+        for endpoint in Endpoint
     }
-    return Edge(gateway, hot, _cold_app(gateway, log_line), finished)
+    exposition = Exposition(metrics, finished.flush, worker)
+    cold = _cold_app(gateway, finished, exposition, metrics_listener)
+    passthrough = Passthrough(gateway, Ownership(), partial(_serves, cold), finished)
+    return Edge(gateway, hot, cold, finished, passthrough.find)
 
 
-def _cold_app(gateway: Gateway, log_line: AccessLog) -> FastAPI:
+def _serves(app: FastAPI, scope: Scope) -> bool:
+    """It has this path, with whatever method."""
+    return any(route.matches(scope)[0] is not Match.NONE for route in app.routes)
+
+
+def _cold_app(
+    gateway: Gateway, finished: Batch, exposition: Exposition, metrics_listener: socket.socket | None
+) -> FastAPI:
     """Everything that is not on the hot road."""
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncGenerator[None]:
         try:
-            yield
+            if metrics_listener is None:
+                yield
+            else:
+                app = _metrics_app(gateway, exposition)
+                async with listening(app, metrics_listener, max_connections=MAX_SCRAPERS):
+                    yield
         finally:
             await gateway.aclose()
-            log_line.flush()
+            finished.flush()
 
     # Its docs page loads nothing from elsewhere: gateways run where there is no internet.
     app = FastAPIOffline(
@@ -60,6 +99,22 @@ def _cold_app(gateway: Gateway, log_line: AccessLog) -> FastAPI:
     )
     app.include_router(health.routes(gateway))
     app.include_router(models.routes(gateway))
+    app.include_router(metrics_api.routes(exposition))
+    _answer_errors(app)
+    describe(app)
+    return app
+
+
+def _metrics_app(gateway: Gateway, exposition: Exposition) -> Edge:
+    """What the metrics port serves: nothing that costs money, and no line in the log."""
+    app = FastAPI(openapi_url=None)
+    app.include_router(health.routes(gateway))
+    app.include_router(metrics_api.routes(exposition))
+    _answer_errors(app)
+    return Edge(gateway, {}, app, finished=lambda _: None)
+
+
+def _answer_errors(app: FastAPI) -> None:
     handlers: dict[type[Exception], Callable[[Exception], Exception]] = {
         HTTPException: _as_api_error,
         RouterError: _itself,
@@ -67,8 +122,6 @@ def _cold_app(gateway: Gateway, log_line: AccessLog) -> FastAPI:
     }
     for kind, translate in handlers.items():
         app.add_exception_handler(kind, _handler(translate))
-    describe(app)
-    return app
 
 
 def _handler(translate: Callable[[Exception], Exception]) -> Callable[[Request, Exception], Response]:
@@ -96,7 +149,3 @@ def _itself(error: Exception) -> Exception:
 def _logged(error: Exception) -> Exception:
     log.error("internal error", exc_info=error)
     return error
-
-
-def _silent(_exchange: Exchange) -> None:
-    """For ``telemetry.access_log: false``."""

@@ -81,7 +81,8 @@ def gateway() -> Generator[tuple[str, Path]]:
         config.write_text(CONFIG)
         with log.open("w") as out:
             command = [sys.executable, "-m", "app.cli.main", "serve", "--config", str(config), "--port", str(port)]
-            server = subprocess.Popen(command, stdout=out)
+            any_port = {"BREAKWATER_SERVER__METRICS_PORT": "0"}
+            server = subprocess.Popen(command, stdout=out, env={**os.environ, **any_port})
         try:
             while subprocess.run(
                 ["curl", "-s", f"http://127.0.0.1:{port}/health"], capture_output=True, check=False

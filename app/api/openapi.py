@@ -115,6 +115,7 @@ _TAGS = [
     {"name": "inference", "description": "OpenAI-compatible; unknown members pass through in both directions."},
     {"name": "models", "description": "The public model names."},
     {"name": "health", "description": "Liveness and readiness."},
+    {"name": "metrics", "description": "Numbers for Prometheus and for people."},
 ]
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from time import perf_counter
 from typing import Any
@@ -14,45 +14,24 @@ import structlog
 from app.api.exchange import Exchange
 
 Facts = dict[str, Any]
-FLUSH_SECONDS = 0.05
-MAX_PENDING = 200
 
 
 class AccessLog:
-    """Called with every exchange when it is over.
-
-    JSON lines are made and written together, FLUSH_SECONDS after the first of them at the latest: one at a time they
-    would cost as much as routing does. A process that is killed loses the last of them. ``flush`` at the end.
-    """
+    """A listener: JSON lines are made and written together."""
 
     def __init__(self, *, colours: bool | None = None) -> None:
         """``colours`` None means: if standard output is a terminal."""
         self._colours = sys.stdout.isatty() if colours is None else colours
-        self._pending: list[Exchange] = []
 
-    def __call__(self, exchange: Exchange) -> None:
-        exchange.ended = perf_counter()
-        if self._colours:
-            _for_people(facts(exchange, datetime.now(UTC)))
-            return
-        self._pending.append(exchange)
-        if len(self._pending) == 1:
-            asyncio.get_running_loop().call_later(FLUSH_SECONDS, self.flush)
-        elif len(self._pending) >= MAX_PENDING:
-            self.flush()
-
-    def flush(self) -> None:
-        """Write what has come since the last time."""
-        exchanges, self._pending = self._pending, []
+    def __call__(self, exchanges: Sequence[Exchange]) -> None:
         now, stopwatch = datetime.now(UTC), perf_counter()
-        lines = [
-            orjson.dumps(
-                facts(exchange, now - timedelta(seconds=stopwatch - exchange.ended)), option=orjson.OPT_APPEND_NEWLINE
-            )
-            for exchange in exchanges
-        ]
+        lines = [facts(exchange, now - timedelta(seconds=stopwatch - exchange.ended)) for exchange in exchanges]
+        if self._colours:
+            for line in lines:
+                _for_people(line)
+            return
         out = sys.stdout.buffer
-        out.write(b"".join(lines))
+        out.write(b"".join([orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE) for line in lines]))
         out.flush()
 
 
