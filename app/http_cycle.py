@@ -10,6 +10,7 @@ from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from app.api.asgi import App, Message, Scope
+from app.api.client_watch import ClientGone
 from app.api.errors import ApiError
 
 Headers = Iterable[tuple[bytes, bytes]]
@@ -97,8 +98,8 @@ class Cycle:
     async def send(self, message: Message) -> None:
         if self._flow.write_paused and not self.disconnected:
             await self._flow.drain()
-        if self.disconnected:
-            return
+        if self.disconnected or self._transport.is_closing():
+            raise ClientGone(stalled=self.stalled)
         if not self._started:
             self._started = True
             self._expects_continue = False

@@ -18,13 +18,19 @@ from app.api.asgi import App
 from app.api.edge import Edge
 from app.api.errors import ApiError
 from app.http_cycle import Cycle
+from app.http_unsent import unsent_bytes
+from app.http_upgrade import body_parser, has_body
 
 MAX_HEAD_BYTES = 64 * 1024  # names and values; OpenAI asks clients to stay below it
 MAX_HEADERS = 128
 MAX_URL_BYTES = 8 * 1024
 # What may come before a head is known to be whole: the above and its separators.
 MAX_UNREAD_BYTES = MAX_HEAD_BYTES + MAX_URL_BYTES + 4 * MAX_HEADERS + 256
+# A chunk of one byte takes six on the wire; more than this many bytes around each one are no body any more.
+MAX_WRAPPING = 16
 MAX_PIPELINED = 64
+# Of what comes after a refusal. Less than a large body, and its client would meet a reset in the place of our answer.
+MAX_DISCARDED = 32 * 1024 * 1024
 
 _NOT_AGAIN = {"connection": "close", "x-should-retry": "false"}
 
@@ -60,9 +66,9 @@ class Protocol(HttpToolsProtocol):
         self._running: Cycle | None = None
         self._refused: ApiError | None = None
         self._deaf = False
-        self._in_head = True
+        self._in_head = False
         self._whole = True
-        self._head_size = self._unread = self._hosts = 0
+        self._head_size = self._unread = self._hosts = self._unsent = self._discarded = 0
         self._overdue: asyncio.TimerHandle | None = None
         self._stalled: asyncio.TimerHandle | None = None
 
@@ -81,24 +87,37 @@ class Protocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         if self._deaf:
+            self._discarded += len(data)
+            if self._discarded > MAX_DISCARDED:
+                self.transport.abort()
             return
-        self._unset_keepalive_if_required()
+        idle = self._whole
         try:
-            self.parser.feed_data(data)
+            self._feed(data)
         except httptools.HttpParserError as error:
             self._refuse(self._refused or _malformed(str(error)))
             return
-        except httptools.HttpParserUpgrade:  # none is on offer: what came runs as HTTP/1.1, and nothing follows
-            self._deaf = True
-        if self._in_head:
-            self._unread += len(data)
+        if not self._whole:
+            self._unread = max(0, self._unread + len(data))
             if self._unread > MAX_UNREAD_BYTES:
                 self._refuse(_too_large())
-            elif self._overdue is None:
-                self._expect(self._head_overdue)
+        if self._overdue is None and (self._in_head or (idle and self._whole and not self._busy())):
+            self._expect(self._head_overdue)
+
+    def _feed(self, data: bytes) -> None:
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            # None is on offer, so the request is HTTP/1.1, and the last. But the parser will not read its body.
+            if self._whole:
+                self._deaf = True
+            else:
+                self.parser = body_parser(self, self.headers)
+                self.parser.feed_data(data[upgrade.args[0] :])
 
     def pause_writing(self) -> None:
         super().pause_writing()
+        self._unsent = unsent_bytes(self.transport)
         self._stalled = self.loop.call_later(self._edge.send_timeout, self._cut_off)
 
     def resume_writing(self) -> None:
@@ -110,6 +129,7 @@ class Protocol(HttpToolsProtocol):
     # httptools
 
     def on_message_begin(self) -> None:
+        self._unset_keepalive_if_required()
         super().on_message_begin()
         self._in_head = True
         self._whole = False
@@ -121,6 +141,8 @@ class Protocol(HttpToolsProtocol):
             raise self._because(_too_long())
 
     def on_header(self, name: bytes, value: bytes) -> None:
+        if not self._in_head:  # a trailer, for which nobody has use
+            return
         name = name.lower()
         self.headers.append((name, value))
         self._head_size += len(name) + len(value)
@@ -140,6 +162,8 @@ class Protocol(HttpToolsProtocol):
             self._expect(None)
         parser, scope = self.parser, self.scope
         version = parser.get_http_version()
+        if version not in ("1.0", "1.1"):
+            raise self._because(_malformed(f"its version is {version}"))
         if self._hosts != 1 and (self._hosts or version != "1.0"):
             raise self._because(_malformed("it must have exactly one Host header"))
         url = httptools.parse_url(self.url)
@@ -153,7 +177,13 @@ class Protocol(HttpToolsProtocol):
         self.cycle = self._new_cycle(scope, keep_alive=not last)
         self._start_or_queue()
 
+    def on_body(self, body: bytes) -> None:
+        self._unread -= len(body) * (1 + MAX_WRAPPING)
+        super().on_body(body)
+
     def on_message_complete(self) -> None:
+        if self.parser.should_upgrade() and has_body(self.headers):  # it is still to come
+            return
         self._whole = True
         if self._overdue is not None:
             self._expect(None)
@@ -175,8 +205,7 @@ class Protocol(HttpToolsProtocol):
         )
 
     def _start_or_queue(self) -> None:
-        running = self._running
-        if running is None or running.response_complete:
+        if not self._busy():
             self._start_asgi_task(self.cycle, self.app)
             return
         self.flow.pause_reading()
@@ -184,6 +213,9 @@ class Protocol(HttpToolsProtocol):
         if len(self.pipeline) >= MAX_PIPELINED:
             self.cycle.keep_alive = False
             self._deaf = True
+
+    def _busy(self) -> bool:
+        return self._running is not None and not self._running.response_complete
 
     def _start_asgi_task(self, cycle: Any, app: Any) -> None:
         self._running = cycle
@@ -221,13 +253,18 @@ class Protocol(HttpToolsProtocol):
         self._overdue = None
         if self.transport.is_closing():
             return
-        if self._unread:
+        if self._in_head:
             self._refuse(_too_slow(self._edge.receive_timeout))
-        else:  # silent from the start
-            self.transport.close()
+        else:  # silent from the start, or nothing but empty lines
+            self._close()
 
     def _cut_off(self) -> None:
         """The client takes nothing any more. Its request ends as if it had left, which it may have."""
+        unsent = unsent_bytes(self.transport)
+        if unsent < self._unsent:  # slow, but it reads
+            self._unsent = unsent
+            self._stalled = self.loop.call_later(self._edge.send_timeout, self._cut_off)
+            return
         self._stalled = None
         if self._running is not None:
             self._running.stalled = True

@@ -125,8 +125,9 @@ def _answer_errors(app: FastAPI) -> None:
 
 
 def _handler(translate: Callable[[Exception], Exception]) -> Callable[[Request, Exception], Response]:
-    def handle(_request: Request, error: Exception) -> Response:
+    def handle(request: Request, error: Exception) -> Response:
         answer = answer_for(translate(error))
+        request.scope["exchange"].error = answer.code
         return Response(
             answer.encoded(), status_code=answer.status, headers=dict(answer.headers), media_type="application/json"
         )

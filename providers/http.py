@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from providers.answer import Answer
 from providers.dialing import Dialer
-from providers.errors import Malformed, Misconfigured
+from providers.errors import Disconnected, Malformed, Misconfigured
 from providers.http1 import Connection
 
 MAX_BODY_BYTES = 64 * 1024 * 1024
@@ -52,6 +52,11 @@ class Upstream:
         answer = (await self.connection(connect_timeout)).send(head, body)
         try:
             await answer.begin()
+        except Disconnected:
+            # Whatever closed this one, it may have closed those that idle as well: the next attempt dials.
+            for idle in self._idle:
+                idle.abort()
+            raise
         except BaseException:
             answer.close()
             raise

@@ -22,7 +22,6 @@ MAX_HEAD_BYTES = 128 * 1024
 # A body up to this size leaves in one write with its head.
 JOINED_BYTES = 64 * 1024
 DRAIN_SECONDS = 0.25
-DRAIN_BYTES = 64 * 1024
 _BODILESS = (204, 304)
 
 
@@ -128,12 +127,11 @@ class Connection(asyncio.Protocol):
         if answer is None:  # nobody asked: this connection is out of step
             self.abort()
             return
-        if not answer.begun or self._draining is not None:
-            # What is in this read may be a body already, and one read may bring 256 KiB: it counts from the next one on.
-            if self._received > (DRAIN_BYTES if answer.begun else MAX_HEAD_BYTES):
-                self._fail(Malformed(f"{self._name} sent more than {MAX_HEAD_BYTES} bytes of headers"))
-                return
-            self._received += len(data)
+        # What is in this read may be body, and one read may bring 256 KiB: it counts from the next one on.
+        if self._received > MAX_HEAD_BYTES:
+            self._fail(Malformed(f"{self._name} sent more than {MAX_HEAD_BYTES} bytes of headers"))
+            return
+        self._received += len(data)
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
@@ -201,6 +199,7 @@ class Connection(asyncio.Protocol):
 
     def on_body(self, body: bytes) -> None:
         if self._answer is not None and self._draining is None:
+            self._received = 0
             self._answer.add(body)
 
     def on_message_complete(self) -> None:

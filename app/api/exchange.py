@@ -65,6 +65,11 @@ class Exchange:
         self.error: str | None = None
         self.end = "complete"  # or: cut, client_closed, client_stalled
 
+    def left(self, *, stalled: bool) -> None:
+        """The client has gone, or was cut off since it took nothing: nobody saw the rest."""
+        self.status = 499
+        self.end = self.error = "client_stalled" if stalled else "client_closed"
+
     def routing_headers(self) -> list[tuple[bytes, bytes]]:
         """The same for plain answers, streams and errors."""
         total_ms = (perf_counter() - self.started) * 1000

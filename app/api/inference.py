@@ -62,8 +62,7 @@ class Inference:
         try:
             await self._serve(exchange, receive, send)
         except ClientGone as gone:
-            exchange.status = 499
-            exchange.end = exchange.error = "client_stalled" if gone.stalled else "client_closed"
+            exchange.left(stalled=gone.stalled)
         except (ApiError, RouterError, ProviderError) as error:
             await send_error(exchange, answer_for(error), send)
         except asyncio.CancelledError:  # the time to drain is over; the task ends here, after a last word
@@ -104,6 +103,9 @@ class Inference:
         model = exchange.model = fields["model"]
         stream = exchange.stream = self._endpoint is not Endpoint.EMBEDDINGS and fields.get("stream") is True
         travelling = {name.decode(): headers[name].decode("latin-1") for name in TRAVELLING if name in headers}
+        if travelling and headers.get(b"connection", b"keep-alive").lower() not in (b"keep-alive", b"close"):
+            for name in headers[b"connection"].decode("latin-1").split(","):
+                travelling.pop(name.strip().lower(), None)
         travelling["x-request-id"] = exchange.request_id
         now = int(time.time())
         request = Request(exchange.request_id, self._endpoint, body, fields, stream, travelling, now, self._metered)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from time import perf_counter
 
 from app.api.asgi import Send
+from app.api.client_watch import ClientGone
 from app.api.errors import ErrorAnswer
 from app.api.exchange import Exchange
 from providers.sse import encode
@@ -53,9 +54,13 @@ async def _send_stream(exchange: Exchange, reply: Reply, send: Send) -> None:
 async def send_error(exchange: Exchange, answer: ErrorAnswer, send: Send) -> None:
     """A status and an error object; or, in a stream that has begun, one last event."""
     exchange.error = answer.code
-    if exchange.first_byte is not None:
-        await _break_off(exchange, answer, send)
-        return
+    try:
+        await (_send_error if exchange.first_byte is None else _break_off)(exchange, answer, send)
+    except ClientGone as gone:
+        exchange.left(stalled=gone.stalled)
+
+
+async def _send_error(exchange: Exchange, answer: ErrorAnswer, send: Send) -> None:
     body = answer.encoded()
     headers = [
         _JSON,
