@@ -55,13 +55,21 @@ def create_app(
     access_log = [AccessLog()] if gateway.settings.telemetry.access_log else []
     finished = Batch(metrics, *access_log, *listeners)
     metered = gateway.settings.telemetry.stream_usage
+    ownership = Ownership()
     hot: dict[bytes, App] = {
-        f"/v1/{endpoint.value}".encode(): Inference(endpoint, gateway.dispatcher, limits, finished, metered=metered)
+        f"/v1/{endpoint.value}".encode(): Inference(
+            endpoint,
+            gateway.dispatcher,
+            limits,
+            finished,
+            metered=metered,
+            ownership=ownership if endpoint is Endpoint.RESPONSES else None,
+        )
         for endpoint in Endpoint
     }
     exposition = Exposition(metrics, finished.flush, worker)
     cold = _cold_app(gateway, finished, exposition, metrics_listener)
-    passthrough = Passthrough(gateway, Ownership(), partial(_serves, cold), finished)
+    passthrough = Passthrough(gateway, ownership, partial(_serves, cold), finished)
     return Edge(gateway, hot, cold, finished, passthrough.find)
 
 

@@ -5,9 +5,12 @@ Number spellings, key order, escapes and unknown members survive; nothing is re-
 
 from __future__ import annotations
 
+import json
 import re
 
 import orjson
+
+from providers.parse_json import parse_json
 
 # Strings are matched in runs between escapes, possessively: a group that repeated per byte would cost 100 bytes each.
 _STRING = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
@@ -44,9 +47,9 @@ def with_usage(body: bytes) -> bytes:
     parts = []
     copied = 0
     for start, end in spans:
-        options = orjson.loads(body[start:end])
+        options = parse_json(body[start:end])
         asked = (options if isinstance(options, dict) else {}) | {"include_usage": True}
-        parts += [body[copied:start], orjson.dumps(asked)]
+        parts += [body[copied:start], json.dumps(asked).encode()]
         copied = end
     return b"".join([*parts, body[copied:]])
 
@@ -69,7 +72,7 @@ def _top_level(body: bytes, key: str) -> list[tuple[int, int]]:
             if depth == 1 and opened is not None:
                 found.append((opened, token.end()))
                 opened = None
-        elif depth == 1 and (text == spelled or (b"\\u" in text and orjson.loads(text) == key)):
+        elif depth == 1 and (text == spelled or (b"\\u" in text and parse_json(text) == key)):
             colon = _COLON.match(body, token.end())
             if colon is None:  # a string in the place of a value
                 continue

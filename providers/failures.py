@@ -5,6 +5,7 @@ The upstream's own words stay here unless the request was at fault: they may hol
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
@@ -21,6 +22,7 @@ from providers.errors import (
     Rejected,
     ServerFault,
 )
+from providers.parse_json import parse_json
 
 _QUOTA_CODES = frozenset(
     {
@@ -93,7 +95,7 @@ def from_event(error: Any, name: str) -> ProviderError:
     if status == 429 or code == "rate_limit_exceeded" or kind == "rate_limit_error":
         return RateLimited(said, status=status)
     if status in _REJECTED:
-        return Rejected(said, status=status, body=orjson.dumps({"error": error}))
+        return Rejected(said, status=status, body=json.dumps({"error": error}).encode())
     if status in _MISCONFIGURED:
         return Misconfigured(f"{name} {_MISCONFIGURED[status]} ({status})", status=status)
     if status in (503, 529) or kind in ("overloaded_error", "service_unavailable_error"):
@@ -133,7 +135,7 @@ def _error_in(body: bytes) -> Any:
 
 def _json(body: bytes) -> Any:
     try:
-        return orjson.loads(body)
+        return parse_json(body)
     except ValueError:
         return None
 

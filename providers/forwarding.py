@@ -4,7 +4,7 @@
                         ◄── head, read, read, …               other one back; nothing is kept but that
 
 Nothing is retried, since what has gone up is no longer here. The bytes pass as they are, and so does the status:
-it is the answer, unless it is about the gateway's own credentials, or leads elsewhere.
+it is the answer, unless it is about the gateway's own credentials, leads elsewhere, or is the upstream's own failure.
 """
 
 from __future__ import annotations
@@ -145,7 +145,7 @@ class Forwarding:
         """Return when status and headers are here. What is not the client's to see raises."""
         await self._in_first_time(self._answer.begin)
         status, headers = self._answer.status, self._answer.headers
-        if status in _ABOUT_US or (300 <= status < 400 and status != 304):
+        if status in _ABOUT_US or status >= 500 or (300 <= status < 400 and status != 304):
             raise from_status(status, headers, b"", self._name)
         unwanted = {name.strip().lower() for name in headers.get("connection", "").split(",")}
         if status in _BODILESS:

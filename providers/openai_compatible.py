@@ -14,8 +14,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
-import orjson
-
 from providers.answer import Answer
 from providers.base import Chunk, Request, Stream, Usage
 from providers.body import with_model, with_usage
@@ -24,6 +22,7 @@ from providers.failures import from_event, from_status, travelling
 from providers.forwarding import Forwarding, Outgoing, Patience
 from providers.http import MAX_BODY_BYTES, MAX_ERROR_BODY_BYTES, Upstream, read_body
 from providers.network import Network
+from providers.parse_json import parse_json
 from providers.prompt import choices_wanted, counts_unasked
 from providers.reading import failure_in, reader_for, require_substance
 from providers.recurrence import Recurrence
@@ -217,7 +216,7 @@ class EventStream:
             self._end()
             return False
         try:
-            payload = orjson.loads(data)
+            payload = parse_json(data)
         except ValueError:
             payload = None
         if not isinstance(payload, dict):
@@ -261,7 +260,7 @@ class EventStream:
 
 def _object(data: bytes) -> dict[str, Any] | None:
     try:
-        payload = orjson.loads(data)
+        payload = parse_json(data)
     except ValueError:
         return None
     return payload if isinstance(payload, dict) else None

@@ -61,7 +61,7 @@ def choices_wanted(request: Request) -> int:
 
 def _text(content: Any, depth: int = 0) -> str:
     if isinstance(content, str):
-        return content
+        return content.encode("utf-8", "replace").decode()  # half an emoji can be read, but not written
     if depth > 8:  # no dialect nests deeper; the parser allows a thousand levels
         return ""
     if isinstance(content, Mapping):

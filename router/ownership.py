@@ -13,7 +13,7 @@ import orjson
 
 from providers.errors import Malformed
 from providers.sse import Splitter, parse
-from router.types import Pin
+from router.types import Pin, Route
 
 MAX_RESPONSES = 100_000
 # Real ones have about 55 characters; a provider must not fill our memory with longer ones.
@@ -30,8 +30,8 @@ class Ownership:
     def __len__(self) -> int:
         return len(self._owners)
 
-    def learn(self, response_id: str, provider: str) -> None:
-        if not 0 < len(response_id) <= MAX_ID:
+    def learn(self, response_id: str | None, provider: str) -> None:
+        if response_id is None or not 0 < len(response_id) <= MAX_ID:
             return
         self._owners[response_id] = provider
         self._owners.move_to_end(response_id)
@@ -44,11 +44,15 @@ class Ownership:
             self._owners.move_to_end(response_id)
         return owner
 
-    def pin_for(self, fields: Mapping[str, Any]) -> Pin | None:
-        """Where a request must go that continues an earlier response; None if it continues none that we know."""
+    def pin_for(self, fields: Mapping[str, Any], route: Route) -> Pin | None:
+        """Where a request must go that continues an earlier response; None if it continues none that we know, or one of
+        a provider that this route does not have.
+        """
         previous = fields.get("previous_response_id")
         owner = self.find(previous) if isinstance(previous, str) else None
-        return None if owner is None else Pin((owner,))
+        if owner is None or all(target.provider.name != owner for target in route.targets):
+            return None
+        return Pin((owner,), sticky=True)
 
 
 def response_id_in(raw: bytes) -> str | None:

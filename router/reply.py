@@ -18,10 +18,12 @@ from router.watchdog import Watchdog
 
 
 def route_reason(attempts: Sequence[Tried], call: Call) -> str:
-    """Why the last target: failover if any attempt went to another one, else pin or weight."""
+    """Why the last target: failover if any attempt went to another one, else sticky, pin or weight."""
     if any(tried.target is not attempts[-1].target for tried in attempts):
         return "failover"
-    return "weight" if call.pin is None else "pin"
+    if call.pin is None:
+        return "weight"
+    return "sticky" if call.pin.sticky else "pin"
 
 
 class Reply:
@@ -64,6 +66,11 @@ class Reply:
     @property
     def media_type(self) -> str:
         return self._stream.media_type
+
+    @property
+    def begun(self) -> bytes:
+        """What is in hand already, and not yet read: up to the first content, or the whole body."""
+        return b"".join([chunk.raw for chunk in self._held])
 
     def __aiter__(self) -> Self:
         return self

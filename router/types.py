@@ -56,10 +56,13 @@ class Route:
 
 @dataclass(frozen=True, slots=True)
 class Pin:
-    """Providers in the order to try them; ``others`` allows the rest after them."""
+    """Providers in the order to try them; ``others`` allows the rest after them. ``sticky``: not the client's wish, but
+    what it continues lives there.
+    """
 
     providers: tuple[str, ...]
     others: bool = False
+    sticky: bool = False
 
     @staticmethod
     def parse(value: str) -> Pin:

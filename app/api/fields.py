@@ -13,6 +13,7 @@ import orjson
 
 from app.api.errors import ApiError
 from providers import Endpoint
+from providers.parse_json import parse_json
 
 # A model name comes back in headers and log lines, so it is printable ASCII.
 _MODEL = re.compile(r"[\x20-\x7e]{1,256}")
@@ -21,7 +22,7 @@ _MODEL = re.compile(r"[\x20-\x7e]{1,256}")
 def parse_object(body: bytes) -> dict[str, Any]:
     """Raises ``ApiError`` 400 that says where the JSON is wrong."""
     try:
-        fields = orjson.loads(body)
+        fields = parse_json(body)
     except orjson.JSONDecodeError as error:
         where = f"line {error.lineno}, column {error.colno}"
         raise ApiError(400, f"the request body is not valid JSON: {error.msg} ({where})", code="invalid_json") from None

@@ -22,6 +22,7 @@ from app.api.respond import send_error, send_reply
 from providers import Endpoint, ProviderError, Request
 from router import Call, Dispatcher, Pin, RouterError, route_reason
 from router.errors import RequestRejected
+from router.ownership import Ownership, response_id_in
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger("breakwater")
 
@@ -38,7 +39,7 @@ TRAVELLING = (
 
 class Inference:
     """One endpoint as an ASGI callable. ``finished`` is told of every exchange when it is over; ``metered``: the tokens
-    of streams are counted also for clients that did not ask.
+    of streams are counted also for clients that did not ask; ``ownership``: where it has ids that are continued later.
     """
 
     def __init__(
@@ -49,12 +50,14 @@ class Inference:
         finished: Callable[[Exchange], None],
         *,
         metered: bool = False,
+        ownership: Ownership | None = None,
     ) -> None:
         self._endpoint = endpoint
         self._dispatcher = dispatcher
         self._limits = limits
         self._finished = finished
         self._metered = metered
+        self._ownership = ownership
         self._loop: asyncio.AbstractEventLoop | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -90,6 +93,8 @@ class Inference:
                     exchange.target = error.attempts[-1].name
                     exchange.route_reason = route_reason(error.attempts, call)
                 raise
+            if self._ownership is not None:
+                self._ownership.learn(response_id_in(reply.begun), reply.attempts[-1].target.provider.name)
             del call  # past the commit point nobody needs the request, and a stream may last long
             async with reply:
                 await send_reply(exchange, reply, send)
@@ -109,7 +114,10 @@ class Inference:
         travelling["x-request-id"] = exchange.request_id
         now = int(time.time())
         request = Request(exchange.request_id, self._endpoint, body, fields, stream, travelling, now, self._metered)
-        return Call(request, model, _pin(headers), _timeout(headers))
+        pin = _pin(headers)
+        if pin is None and self._ownership is not None:
+            pin = self._ownership.pin_for(fields, self._dispatcher.routes.find(model))
+        return Call(request, model, pin, _timeout(headers))
 
 
 def _check_origin(headers: dict[bytes, bytes]) -> None:
