@@ -34,7 +34,16 @@ _QUOTA_CODES = frozenset(
 )
 _ERROR_STATUS = re.compile(r"[45][0-9]{2}")
 _REJECTED = frozenset({400, 413, 422})
-_TRAVELLING = ("retry-after", "retry-after-ms", "x-should-retry", "openai-processing-ms", "openai-version")
+_TRAVELLING = frozenset(
+    {
+        "retry-after",
+        "retry-after-ms",
+        "x-should-retry",
+        "openai-processing-ms",
+        "openai-version",
+        "endpoint-load-metrics",
+    }
+)
 _MISCONFIGURED = {
     401: "refused the gateway's credentials",
     402: "wants to be paid",
@@ -73,14 +82,16 @@ def _rejected(status: int, headers: Mapping[str, str], body: bytes, said: str) -
 
 
 def travelling(headers: Mapping[str, str]) -> dict[str, str]:
-    """Those of an upstream's response headers that a client can use: rate limits, retry advice, its request id."""
-    kept = {name: headers[name] for name in _TRAVELLING if name in headers}
-    for name, value in headers.items():
-        lower = name.lower()
-        if lower.startswith("x-ratelimit-"):
-            kept[lower] = value
-        elif lower == "x-request-id":
-            kept["x-upstream-request-id"] = value
+    """Those of an upstream's response headers that a client can use: rate limits, retry advice, its request id.
+
+    Names are lower case.
+    """
+    kept = {name: value for name, value in headers.items() if name in _TRAVELLING or name.startswith("x-ratelimit-")}
+    if "x-request-id" in headers:
+        kept["x-upstream-request-id"] = headers["x-request-id"]
+    if "connection" in headers and kept:  # what is named there is for one hop
+        for name in headers["connection"].split(","):
+            kept.pop(name.strip().lower(), None)
     return kept
 
 

@@ -25,6 +25,9 @@ PORT = 8100
 URL = f"http://127.0.0.1:{PORT}"
 ALIAS = "smollm2"
 CONTEXT = 1024
+# Few, so that an overload is easy to make: 2 run, 2 wait, the fifth is refused with a 503.
+AT_ONCE = 2
+UNFINISHED = 4
 LOAD_SECONDS = 600
 STOP_SECONDS = 20
 # Straight to our own child, whatever http_proxy says.
@@ -35,8 +38,8 @@ class Stopped(Exception):
     """SIGINT or SIGTERM: what every way out of here goes through."""
 
 
-def command(folder: Path, port: int = PORT, at_once: int = 8, queued: int = 4) -> list[str]:
-    """The command line: ``at_once`` requests run, ``queued`` more may wait, and beyond them vLLM answers 503."""
+def command(folder: Path, port: int = PORT) -> list[str]:
+    """The command line of the vLLM in ``folder``. Its --max-num-queued-reqs counts those that run, too."""
     return [
         str(folder / "bin" / "python"),
         str(folder / "bin" / "vllm"),
@@ -48,8 +51,8 @@ def command(folder: Path, port: int = PORT, at_once: int = 8, queued: int = 4) -
         "--dtype=bfloat16",
         "--enforce-eager",
         f"--max-model-len={CONTEXT}",
-        f"--max-num-seqs={at_once}",
-        f"--max-num-queued-reqs={queued}",
+        f"--max-num-seqs={AT_ONCE}",
+        f"--max-num-queued-reqs={UNFINISHED}",
         "--sse-keep-alive-interval=1",
         "--enable-request-id-headers",
     ]
