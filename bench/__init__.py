@@ -1,1 +1,1 @@
-"""The side-by-side benchmark."""
+"""make bench: the gateway beside Envoy, a raw Python floor and its own upstream, measured in one run."""

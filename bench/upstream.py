@@ -1,25 +1,33 @@
-"""An upstream that costs as little as one can in Python: canned answers from a bare asyncio.Protocol."""
+"""The upstream where nginx with Lua is not installed: canned answers from a bare asyncio.Protocol."""
 
 from __future__ import annotations
 
 import asyncio
 import sys
+from typing import cast
 
 import uvloop
 
-BODY = (
-    b'{"id":"chatcmpl-1","object":"chat.completion","created":1,"model":"m","choices":[{"index":0,"message":'
-    b'{"role":"assistant","content":"Hello there, this is a canned answer."},"logprobs":null,"finish_reason":"stop"}],'
-    b'"usage":{"prompt_tokens":9,"completion_tokens":9,"total_tokens":18}}'
-)
-PLAIN = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%s" % (len(BODY), BODY)
+from bench.answers import CHUNKS, EVENT, GAP_SECONDS, LAST_EVENT, PLAIN, STREAM_PATH
+
+HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: %s\r\n%s\r\n\r\n"
+PLAIN_ANSWER = HEAD % (b"application/json", b"content-length: %d" % len(PLAIN)) + PLAIN
+STREAM_HEAD = HEAD % (b"text/event-stream", b"transfer-encoding: chunked")
+
+
+def _chunk(body: bytes) -> bytes:
+    return b"%x\r\n%s\r\n" % (len(body), body)
+
+
+STREAM_EVENT = _chunk(EVENT)
+STREAM_END = _chunk(LAST_EVENT) + b"0\r\n\r\n"
 
 
 class Upstream(asyncio.Protocol):
-    """Answers each request as soon as its declared body is whole. Knows Content-Length and nothing else."""
+    """Answers each request as soon as its declared body is whole. Knows Content-Length and two kinds of path."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = transport
+        self.transport = cast(asyncio.Transport, transport)  # uvloop's own is none by inheritance
         self.buffer = b""
 
     def data_received(self, data: bytes) -> None:
@@ -32,11 +40,23 @@ class Upstream(asyncio.Protocol):
             if len(self.buffer) < whole:
                 return
             self.buffer = self.buffer[whole:]
-            self.transport.write(PLAIN)
+            if head.split(b" ", 2)[1] == STREAM_PATH.encode():
+                self.transport.write(STREAM_HEAD)
+                self.stream(CHUNKS - 1)
+            else:
+                self.transport.write(PLAIN_ANSWER)
+
+    def stream(self, left: int) -> None:
+        """One chunk now, the next after the gap."""
+        if self.transport.is_closing():
+            return
+        self.transport.write(STREAM_EVENT if left else STREAM_END)
+        if left:
+            asyncio.get_running_loop().call_later(GAP_SECONDS, self.stream, left - 1)
 
 
 async def main(port: int) -> None:
-    server = await asyncio.get_running_loop().create_server(Upstream, "127.0.0.1", port)
+    server = await asyncio.get_running_loop().create_server(Upstream, "127.0.0.1", port, backlog=4096)
     await server.serve_forever()
 
 
