@@ -7,6 +7,7 @@ import re
 import shlex
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ def commands(page: Path) -> list[str]:
     return [line.split(" # ")[0].strip() for line in lines if line.strip()]
 
 
+OURS = ".venv/bin/breakwater "
 COMMANDS = [(page.name, command) for page in PAGES for command in commands(page)]
 
 
@@ -41,7 +43,19 @@ def test_every_curl_line_gets_an_answer(page: str, command: str, demo: Any) -> N
     assert done.stdout.strip()
 
 
-@pytest.mark.parametrize(("page", "command"), [row for row in COMMANDS if not row[1].startswith("curl")])
+@pytest.mark.parametrize(("page", "command"), [row for row in COMMANDS if row[1].startswith(OURS)])
+def test_every_command_of_ours_works_on_the_configuration_of_the_readme(
+    page: str, command: str, tmp_path: Path
+) -> None:
+    (tmp_path / "breakwater.yaml").write_text(blocks(ROOT / "README.md", "yaml")[0])
+    words = [sys.executable, "-m", "app.cli.main", *shlex.split(command.removeprefix(OURS))]
+    done = subprocess.run(
+        words, cwd=tmp_path, env={"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, f"{page}: {command}\n{done.stdout}{done.stderr}"
+
+
+@pytest.mark.parametrize(("page", "command"), [row for row in COMMANDS if not row[1].startswith(("curl", OURS))])
 def test_every_other_command_is_a_make_target(page: str, command: str) -> None:
     tool, *targets = command.split()
     assert tool == "make"
