@@ -35,6 +35,7 @@ class Watchdog:
             raise self._over()
         self._content_by += now - self._left  # the reader's own time is not the upstream's
         if self._timer is None:
+            self._watch()
             self._arm()
         self._waiting = True
         try:
@@ -58,8 +59,13 @@ class Watchdog:
     def _due(self) -> float:
         return min(self._content_by, self._deadline)
 
+    def _watch(self) -> None:
+        """The reader is the task of this read; more cancellations than it has now are not the watchdog's."""
+        self._task = asyncio.current_task(self._loop)
+        assert self._task is not None  # noqa: S101 - a coroutine runs in a task
+        self._cancelling = self._task.cancelling()
+
     def _arm(self) -> None:
-        self._task = self._task or asyncio.current_task(self._loop)  # at the first read, which is the reader's
         self._timer = self._loop.call_at(self._due(), self._go_off)
 
     def _go_off(self) -> None:
@@ -70,7 +76,6 @@ class Watchdog:
             self._arm()
             return
         self._barked = True
-        self._cancelling = self._task.cancelling()
         self._task.cancel()
 
     def _verdict(self) -> Exception:

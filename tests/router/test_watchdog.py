@@ -47,7 +47,7 @@ async def read_all(watchdog, stream, pauses=()):
 @pytest.mark.parametrize("chunk", [PING, EMPTY], ids=["ping", "event without content"])
 @on_virtual_clock
 async def test_only_content_counts_as_life(chunk):
-    watchdog = Watchdog(15.0, FAR)
+    watchdog = Watchdog(15.0, FAR, asyncio.get_running_loop())
     with pytest.raises(TimedOut) as error:
         await read_all(watchdog, Paced((1.0, said()), *[(1.0, chunk)] * 99))
     assert error.value.phase == "idle"
@@ -56,7 +56,7 @@ async def test_only_content_counts_as_life(chunk):
 
 @on_virtual_clock
 async def test_content_in_time_goes_on_for_ever():
-    watchdog = Watchdog(15.0, FAR)
+    watchdog = Watchdog(15.0, FAR, asyncio.get_running_loop())
     with pytest.raises(TimedOut):
         await read_all(watchdog, Paced(*[(14.0, said())] * 500))
     assert now() == pytest.approx(14.0 * 500 + 15.0)
@@ -64,7 +64,7 @@ async def test_content_in_time_goes_on_for_ever():
 
 @on_virtual_clock
 async def test_the_reader_s_own_time_is_not_the_upstream_s():
-    watchdog = Watchdog(15.0, FAR)
+    watchdog = Watchdog(15.0, FAR, asyncio.get_running_loop())
     stream = Paced((0.0, said()), (10.0, PING), (4.0, said()), (14.0, PING))
     with pytest.raises(TimedOut):
         await read_all(watchdog, stream, [100.0, 1000.0, 100.0, 50.0])
@@ -88,7 +88,7 @@ async def test_the_time_of_the_bark_is_that_of_a_plain_account(steps, deadline):
         waited = 0.0 if content else waited + gap
         clock += pause
     stream = Paced(*((gap, said() if content else PING) for gap, content, _ in steps))
-    watchdog = Watchdog(idle, deadline)
+    watchdog = Watchdog(idle, deadline, asyncio.get_running_loop())
     with pytest.raises((TimedOut, DeadlineExceeded)) as error:
         await read_all(watchdog, stream, [pause for _, _, pause in steps])
     assert (type(error.value), now()) == (expected[0], pytest.approx(expected[1]))
@@ -107,14 +107,14 @@ async def test_the_time_of_the_bark_is_that_of_a_plain_account(steps, deadline):
 @on_virtual_clock
 async def test_what_is_over_first_barks_and_the_deadline_goes_before_idle(idle, deadline, error, time):
     with pytest.raises(error):
-        await Watchdog(idle, deadline).read(PlayedStream(SILENT))
+        await Watchdog(idle, deadline, asyncio.get_running_loop()).read(PlayedStream(SILENT))
     assert now() == pytest.approx(time)
 
 
 @on_virtual_clock
 async def test_the_deadline_binds_although_every_chunk_is_there_at_once():
     """Once a reader slower than its upstream had no deadline: where nothing is waited for, no timer goes off."""
-    watchdog = Watchdog(15.0, 60.0)
+    watchdog = Watchdog(15.0, 60.0, asyncio.get_running_loop())
     with pytest.raises(DeadlineExceeded):
         await read_all(watchdog, Paced(*[(0.0, said())] * 100), [10.0] * 99)
     assert now() <= 70.0
@@ -123,7 +123,7 @@ async def test_the_deadline_binds_although_every_chunk_is_there_at_once():
 @on_virtual_clock
 async def test_what_the_stream_raises_passes():
     stream = PlayedStream(Script([said()], breaks=ServerFault("x")))
-    watchdog = Watchdog(15.0, FAR)
+    watchdog = Watchdog(15.0, FAR, asyncio.get_running_loop())
     await watchdog.read(stream)
     with pytest.raises(ServerFault):
         await watchdog.read(stream)
@@ -134,7 +134,7 @@ async def test_what_the_stream_raises_passes():
 
 @on_virtual_clock
 async def test_one_timer_serves_a_thousand_reads_and_none_is_left_after_stop():
-    watchdog = Watchdog(15.0, FAR)
+    watchdog = Watchdog(15.0, FAR, asyncio.get_running_loop())
     loop = asyncio.get_running_loop()
     stream, armed = Paced(*[(0.5, said())] * 1000), []
     arm, watchdog._arm = watchdog._arm, lambda: (armed.append(now()), arm())
@@ -150,7 +150,7 @@ async def test_one_timer_serves_a_thousand_reads_and_none_is_left_after_stop():
 
 @on_virtual_clock
 async def test_a_timer_that_goes_off_while_the_reader_is_busy_is_armed_by_the_next_read():
-    watchdog = Watchdog(15.0, FAR)
+    watchdog = Watchdog(15.0, FAR, asyncio.get_running_loop())
     await watchdog.read(Paced((0.0, said())))
     await asyncio.sleep(100.0)
     assert timers(watchdog) == 0
@@ -164,7 +164,7 @@ async def test_a_timer_that_goes_off_while_the_reader_is_busy_is_armed_by_the_ne
 
 @on_virtual_clock
 async def test_a_cancellation_from_outside_is_a_cancellation():
-    watchdog = Watchdog(15.0, FAR)
+    watchdog = Watchdog(15.0, FAR, asyncio.get_running_loop())
     task = asyncio.create_task(watchdog.read(PlayedStream(SILENT)))
     asyncio.get_running_loop().call_later(3.0, task.cancel)
     with pytest.raises(asyncio.CancelledError):
@@ -176,7 +176,7 @@ async def test_a_cancellation_from_outside_is_a_cancellation():
 @pytest.mark.parametrize("first", ["outside", "watchdog"])
 @on_virtual_clock
 async def test_a_cancellation_from_outside_at_the_very_moment_of_the_bark_is_not_swallowed(first):
-    watchdog = Watchdog(10.0, FAR)
+    watchdog = Watchdog(10.0, FAR, asyncio.get_running_loop())
     task = asyncio.create_task(watchdog.read(PlayedStream(SILENT)))
     if first == "watchdog":
         await asyncio.sleep(0)  # it arms its timer
@@ -194,7 +194,7 @@ async def test_a_timeout_of_the_reader_s_own_keeps_its_meaning(outer):
     expected = TimedOut if outer > 10.0 else TimeoutError
     with pytest.raises(expected):
         async with asyncio.timeout(outer):
-            await Watchdog(10.0, FAR).read(PlayedStream(SILENT))
+            await Watchdog(10.0, FAR, asyncio.get_running_loop()).read(PlayedStream(SILENT))
     assert now() == min(outer, 10.0)
     assert asyncio.current_task().cancelling() == 0
 
@@ -202,6 +202,6 @@ async def test_a_timeout_of_the_reader_s_own_keeps_its_meaning(outer):
 @on_virtual_clock
 async def test_a_bark_leaves_no_cancellation_behind():
     with pytest.raises(TimedOut):
-        await Watchdog(10.0, FAR).read(PlayedStream(SILENT))
+        await Watchdog(10.0, FAR, asyncio.get_running_loop()).read(PlayedStream(SILENT))
     await asyncio.sleep(1.0)
     assert asyncio.current_task().cancelling() == 0
