@@ -22,6 +22,7 @@ from app.api.errors import ApiError, answer_for
 from app.api.inference import Inference
 from app.api.openapi import describe
 from app.api.passthrough import Passthrough
+from app.api.prompted import as_chat
 from app.listening import listening
 from app.observability.access_log import AccessLog
 from app.observability.batch import Batch, Listener
@@ -54,19 +55,18 @@ def create_app(
     metrics = metrics or Metrics(gateway)
     access_log = [AccessLog()] if gateway.settings.telemetry.access_log else []
     finished = Batch(metrics, *access_log, *listeners)
-    metered = gateway.settings.telemetry.stream_usage
     ownership = Ownership()
-    hot: dict[bytes, App] = {
-        f"/v1/{endpoint.value}".encode(): Inference(
-            endpoint,
-            gateway.dispatcher,
-            limits,
-            finished,
-            metered=metered,
-            ownership=ownership if endpoint is Endpoint.RESPONSES else None,
-        )
-        for endpoint in Endpoint
-    }
+    inference = partial(
+        Inference,
+        dispatcher=gateway.dispatcher,
+        limits=limits,
+        finished=finished,
+        metered=gateway.settings.telemetry.stream_usage,
+    )
+    hot: dict[bytes, App] = {f"/v1/{endpoint.value}".encode(): inference(endpoint) for endpoint in Endpoint}
+    hot[b"/v1/responses"] = inference(Endpoint.RESPONSES, ownership=ownership)
+    hot[b"/v1/inference/complete"] = inference(Endpoint.CHAT, prepare=partial(as_chat, stream=False))
+    hot[b"/v1/inference/stream"] = inference(Endpoint.CHAT, prepare=partial(as_chat, stream=True))
     exposition = Exposition(metrics, finished.flush, worker)
     cold = _cold_app(gateway, finished, exposition, metrics_listener)
     passthrough = Passthrough(gateway, ownership, partial(_serves, cold), finished)

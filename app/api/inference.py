@@ -39,7 +39,8 @@ TRAVELLING = (
 
 class Inference:
     """One endpoint as an ASGI callable. ``finished`` is told of every exchange when it is over; ``metered``: the tokens
-    of streams are counted also for clients that did not ask; ``ownership``: where it has ids that are continued later.
+    of streams are counted also for clients that did not ask; ``ownership``: where it has ids that are continued later;
+    ``prepare`` makes the endpoint's body of the client's, if that is another.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class Inference:
         *,
         metered: bool = False,
         ownership: Ownership | None = None,
+        prepare: Callable[[bytes], bytes] | None = None,
     ) -> None:
         self._endpoint = endpoint
         self._dispatcher = dispatcher
@@ -58,6 +60,7 @@ class Inference:
         self._finished = finished
         self._metered = metered
         self._ownership = ownership
+        self._prepare = prepare
         self._loop: asyncio.AbstractEventLoop | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -103,6 +106,8 @@ class Inference:
         """Raises ``ApiError`` 400."""
         headers = exchange.headers
         _check_origin(headers)
+        if self._prepare is not None:
+            body = self._prepare(body)
         fields = parse_object(body)
         check(self._endpoint, fields)
         model = exchange.model = fields["model"]

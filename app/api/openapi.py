@@ -24,6 +24,12 @@ _MESSAGES: Json = {
 }
 _TEXT: Json = {"anyOf": [{"type": "string"}, {"type": "array", "items": {}}], "examples": ["Say hello."]}
 _COUNT: Json = {"type": "integer", "minimum": 1}
+_PROMPTED: Json = {
+    "prompt": {"type": "string", "minLength": 1, "examples": ["Say hello."]},
+    "model": _MODEL,
+    "max_tokens": _COUNT,
+    "temperature": {"type": "number"},
+}
 
 _REQUESTS: dict[str, tuple[str, Json, list[str]]] = {
     "chat/completions": (
@@ -42,6 +48,8 @@ _REQUESTS: dict[str, tuple[str, Json, list[str]]] = {
         {"model": _MODEL, "input": _TEXT, "stream": _STREAM, "max_output_tokens": _COUNT},
         ["model"],
     ),
+    "inference/complete": ("A prompt, completed", _PROMPTED, ["prompt", "model"]),
+    "inference/stream": ("A prompt, completed as server-sent events", _PROMPTED, ["prompt", "model"]),
 }
 _REQUEST_HEADERS = {
     "X-Provider-Priority": "Try exactly these providers, in this order: `a, b`. A final `*` allows the rest.",

@@ -15,7 +15,16 @@ from providers import Endpoint
 from providers.network import literal, network_of, refusal
 
 # What the gateway answers itself, and so never passes on; all below /v1/models is a model's name.
-OWN_PATHS = frozenset({"/v1/models", "/v1/health", "/v1/ready", *(f"/v1/{endpoint.value}" for endpoint in Endpoint)})
+OWN_PATHS = frozenset(
+    {
+        "/v1/models",
+        "/v1/health",
+        "/v1/ready",
+        "/v1/inference/complete",
+        "/v1/inference/stream",
+        *(f"/v1/{endpoint.value}" for endpoint in Endpoint),
+    }
+)
 
 
 def check(settings: Settings, draft: Draft) -> Iterator[Finding]:
