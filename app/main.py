@@ -23,11 +23,11 @@ from app.api.inference import Inference
 from app.api.openapi import describe
 from app.api.passthrough import Passthrough
 from app.api.prompted import as_chat
-from app.listening import listening
 from app.observability.access_log import AccessLog
 from app.observability.batch import Batch, Listener
 from app.observability.exposition import Exposition
 from app.observability.metrics import Metrics
+from app.server.listening import listening
 from app.version import installed_version
 from app.wiring import Gateway
 from providers import Endpoint

@@ -15,8 +15,8 @@ from app.demo.clients import ask_for_ever
 from app.demo.screen import screen
 from app.demo.traffic import Traffic
 from app.demo.world import DOWN_SECONDS, FIRST_OUTAGE_SECONDS, HOST, UP_SECONDS, World
-from app.listening import bind
 from app.observability.logs import configure
+from app.server.listening import bind
 
 TARGET = Path(__file__).parent.parent / "docs" / "images" / "demo.svg"
 WIDTH, HEIGHT, RATE = 100, 26, 14.0

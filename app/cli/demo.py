@@ -22,8 +22,8 @@ from app.demo.report import line, summary
 from app.demo.screen import screen, try_it
 from app.demo.traffic import Traffic
 from app.demo.world import HOST, World
-from app.listening import bind
 from app.observability.logs import configure
+from app.server.listening import bind
 
 PORT, METRICS_PORT = 8000, 9090
 FRAME_SECONDS, LINE_SECONDS = 0.25, 1.0

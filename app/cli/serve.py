@@ -22,10 +22,10 @@ from uvicorn.supervisors import Multiprocess
 from app.api.asgi import App
 from app.api.edge import Edge
 from app.cli.failing import fail
-from app.http_protocol import Protocol
-from app.listening import bind, url_of
 from app.main import create_app
 from app.observability.logs import configure
+from app.server.listening import bind, url_of
+from app.server.protocol import Protocol
 from app.settings import Loaded, ServerSettings, SettingsError, load
 from app.wiring import build
 

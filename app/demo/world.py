@@ -9,10 +9,10 @@ from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
-from app.listening import bind, listening, url_of
 from app.main import create_app
 from app.observability.batch import Listener
 from app.observability.metrics import Metrics
+from app.server.listening import bind, listening, url_of
 from app.settings import load
 from app.wiring import Gateway, build
 

@@ -33,9 +33,9 @@ VLLM_401 = b'{"error":"Unauthorized"}'
 
 
 class FaultyServer:
-    """``fault`` may be changed between requests. Times are the loop's."""
+    """``fault``, a name in FAULTS or a fault of one's own, may be changed between requests. Times are the loop's."""
 
-    def __init__(self, name: str, fault: str, elsewhere: str = "") -> None:
+    def __init__(self, name: str, fault: str | Fault, elsewhere: str = "") -> None:
         self.name = name
         self.fault = fault
         self.elsewhere = elsewhere
@@ -44,6 +44,7 @@ class FaultyServer:
         self.exchanges: list[Exchange] = []
         self._seen: dict[tuple[str, bool], asyncio.Event] = defaultdict(asyncio.Event)
         self._serving: list[asyncio.Task[None]] = []
+        self._idle: set[asyncio.StreamWriter] = set()
         self._server: asyncio.Server | None = None
 
     @property
@@ -57,6 +58,13 @@ class FaultyServer:
     def content_seen(self, model: str, *, stream: bool) -> asyncio.Event:
         """Set by the test when its client has content, so that what comes next comes after the commit point."""
         return self._seen[model, stream]
+
+    def close_idle(self) -> int:
+        """Close every connection that waits for a request, as servers do after a while; how many there were."""
+        idle = tuple(self._idle)
+        for writer in idle:
+            writer.close()
+        return len(idle)
 
     async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(self._connected, "127.0.0.1", 0)
@@ -92,20 +100,28 @@ class FaultyServer:
         """True if it was the gateway who closed the connection."""
         # One byte is always awaited: it begins the next request, or there is none and the gateway has hung up.
         first = asyncio.create_task(_one_byte(reader))
+        earlier = 0
+        self._idle.add(writer)
         try:
             while byte := await first:
+                self._idle.discard(writer)
                 exchange = await _read_request(byte, reader, writer, self)
+                exchange.earlier = earlier
+                earlier += 1
                 self.exchanges.append(exchange)
                 first = asyncio.create_task(_one_byte(reader))
                 await self._answer(exchange, first)
                 if exchange.closed:
                     return False
+                self._idle.add(writer)
         finally:
+            self._idle.discard(writer)
             first.cancel()
         return True
 
     async def _answer(self, exchange: Exchange, first: asyncio.Task[bytes]) -> None:
-        fault = asyncio.ensure_future(FAULTS[self.fault](exchange))
+        chosen = FAULTS[self.fault] if isinstance(self.fault, str) else self.fault
+        fault = asyncio.ensure_future(chosen(exchange))
         try:
             await asyncio.wait({fault, first}, return_when=asyncio.FIRST_COMPLETED)
             if not fault.done():
@@ -129,18 +145,28 @@ def refusing() -> Generator[str]:
 
 
 class Exchange:
-    """One request and its answer. ``abandoned_at``: when the gateway hung up before the answer was over."""
+    """One request and its answer. ``abandoned_at``: when the gateway hung up before the answer was over.
+
+    ``earlier``: how many requests came before it on its connection.
+    """
 
     def __init__(self, server: FaultyServer, writer: asyncio.StreamWriter, head: bytes, body: bytes) -> None:
         self.server = server
         self.head = head
         self.body = body
-        self.fields: dict[str, Any] = json.loads(body or b"{}")
+        self.fields: dict[str, Any] = _object(body)
         self.at = _now()
         self.abandoned_at: float | None = None
+        self.earlier = 0
         self.over = False
         self.closed = False
         self._writer = writer
+
+    @property
+    def headers(self) -> list[tuple[str, str]]:
+        """The request's, in order, names in lower case."""
+        lines = self.head.decode("latin-1").split("\r\n")[1:-2]
+        return [(name.lower(), value.strip()) for name, _, value in (line.partition(":") for line in lines)]
 
     @property
     def stream(self) -> bool:
@@ -191,6 +217,10 @@ class Exchange:
         """Until the client has content. A plain answer shows none before its end."""
         if self.stream:
             await self.server.content_seen(self.model, stream=True).wait()
+
+    def keep_little(self) -> None:
+        """Of what is sent from here on: else the kernel takes megabytes before anybody is held back."""
+        self._writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 16_384)
 
     async def close(self) -> None:
         await self._writer.drain()
@@ -523,7 +553,26 @@ async def _read_request(
 ) -> Exchange:
     head = first + await reader.readuntil(b"\r\n\r\n")
     lengths = [line[15:] for line in head.split(b"\r\n") if line.lower().startswith(b"content-length:")]
+    if b"\r\ntransfer-encoding: chunked\r\n" in head.lower():
+        return Exchange(server, writer, head, await _chunks(reader))
     return Exchange(server, writer, head, await reader.readexactly(int(lengths[0]) if lengths else 0))
+
+
+async def _chunks(reader: asyncio.StreamReader) -> bytes:
+    body = b""
+    while size := int(await reader.readuntil(b"\r\n"), 16):
+        body += (await reader.readexactly(size + 2))[:-2]
+    await reader.readexactly(2)
+    return body
+
+
+def _object(body: bytes) -> dict[str, Any]:
+    """Empty if the body is something else: passed-through requests carry anything."""
+    try:
+        fields = json.loads(body or b"{}")
+    except ValueError:
+        return {}
+    return fields if isinstance(fields, dict) else {}
 
 
 async def _one_byte(reader: asyncio.StreamReader) -> bytes:

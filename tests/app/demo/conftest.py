@@ -9,7 +9,7 @@ import pytest
 from app.api.exchange import Exchange
 from app.demo.traffic import Traffic
 from app.demo.world import HOST, World
-from app.listening import bind
+from app.server.listening import bind
 from router.types import Tried
 
 

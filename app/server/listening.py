@@ -11,7 +11,7 @@ from typing import Literal
 import uvicorn
 
 from app.api.edge import Edge
-from app.http_protocol import Protocol
+from app.server.protocol import Protocol
 
 
 def bind(host: str, port: int) -> socket.socket:

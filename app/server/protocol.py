@@ -17,40 +17,10 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from app.api.asgi import App
 from app.api.edge import Edge
 from app.api.errors import ApiError
-from app.http_cycle import Cycle
-from app.http_unsent import unsent_bytes
-from app.http_upgrade import body_parser, has_body
-
-MAX_HEAD_BYTES = 64 * 1024  # names and values; OpenAI asks clients to stay below it
-MAX_HEADERS = 128
-MAX_URL_BYTES = 8 * 1024
-# What may come before a head is known to be whole: the above and its separators.
-MAX_UNREAD_BYTES = MAX_HEAD_BYTES + MAX_URL_BYTES + 4 * MAX_HEADERS + 256
-# A chunk of one byte takes six on the wire; more than this many bytes around each one are no body any more.
-MAX_WRAPPING = 16
-MAX_PIPELINED = 64
-# Of what comes after a refusal. Less than a large body, and its client would meet a reset in the place of our answer.
-MAX_DISCARDED = 32 * 1024 * 1024
-
-_NOT_AGAIN = {"connection": "close", "x-should-retry": "false"}
-
-
-def _too_large() -> ApiError:
-    message = f"the request's headers are larger than {MAX_HEAD_BYTES // 1024} KiB or more than {MAX_HEADERS}"
-    return ApiError(431, message, code="headers_too_large", headers=_NOT_AGAIN)
-
-
-def _too_long() -> ApiError:
-    return ApiError(414, f"the URL is longer than {MAX_URL_BYTES // 1024} KiB", code="url_too_long", headers=_NOT_AGAIN)
-
-
-def _too_slow(seconds: float) -> ApiError:
-    message = f"the request's headers did not arrive within {seconds:g} s"
-    return ApiError(408, message, code="request_timeout", headers=_NOT_AGAIN)
-
-
-def _malformed(why: str) -> ApiError:
-    return ApiError(400, f"this is not valid HTTP/1.1: {why}", code="malformed_request", headers=_NOT_AGAIN)
+from app.server import bounds
+from app.server.cycle import Cycle
+from app.server.unsent import unsent_bytes
+from app.server.upgrade import body_parser, has_body
 
 
 class Protocol(HttpToolsProtocol):
@@ -66,7 +36,7 @@ class Protocol(HttpToolsProtocol):
         self._running: Cycle | None = None
         self._refused: ApiError | None = None
         self._deaf = False
-        self._in_head = False
+        self._in_head = self._fresh = False
         self._whole = True
         self._head_size = self._unread = self._hosts = self._unsent = self._discarded = 0
         self._overdue: asyncio.TimerHandle | None = None
@@ -88,19 +58,20 @@ class Protocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         if self._deaf:
             self._discarded += len(data)
-            if self._discarded > MAX_DISCARDED:
+            if self._discarded > bounds.MAX_DISCARDED:
                 self.transport.abort()
             return
         idle = self._whole
+        self._fresh = False
         try:
             self._feed(data)
         except httptools.HttpParserError as error:
-            self._refuse(self._refused or _malformed(str(error)))
+            self._refuse(self._refused or bounds.malformed(str(error)))
             return
-        if not self._whole:
+        if not self._whole and not self._fresh:  # else nobody knows how much of it is this message's
             self._unread = max(0, self._unread + len(data))
-            if self._unread > MAX_UNREAD_BYTES:
-                self._refuse(_too_large())
+            if self._unread > bounds.MAX_UNREAD_BYTES:
+                self._refuse(bounds.too_large())
         if self._overdue is None and (self._in_head or (idle and self._whole and not self._busy())):
             self._expect(self._head_overdue)
 
@@ -131,14 +102,14 @@ class Protocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         self._unset_keepalive_if_required()
         super().on_message_begin()
-        self._in_head = True
+        self._in_head = self._fresh = True
         self._whole = False
         self._head_size = self._unread = self._hosts = 0
 
     def on_url(self, url: bytes) -> None:
         self.url += url
-        if len(self.url) > MAX_URL_BYTES:
-            raise self._because(_too_long())
+        if len(self.url) > bounds.MAX_URL_BYTES:
+            raise self._because(bounds.too_long())
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if not self._in_head:  # a trailer, for which nobody has use
@@ -146,10 +117,10 @@ class Protocol(HttpToolsProtocol):
         name = name.lower()
         self.headers.append((name, value))
         self._head_size += len(name) + len(value)
-        if self._head_size > MAX_HEAD_BYTES or len(self.headers) > MAX_HEADERS:
-            raise self._because(_too_large())
+        if self._head_size > bounds.MAX_HEAD_BYTES or len(self.headers) > bounds.MAX_HEADERS:
+            raise self._because(bounds.too_large())
         if not value.isascii():
-            raise self._because(_malformed("a header holds bytes that are not ASCII"))
+            raise self._because(bounds.malformed("a header holds bytes that are not ASCII"))
         if name == b"host":
             self._hosts += 1
         elif name == b"expect" and value.lower() == b"100-continue":
@@ -163,9 +134,9 @@ class Protocol(HttpToolsProtocol):
         parser, scope = self.parser, self.scope
         version = parser.get_http_version()
         if version not in ("1.0", "1.1"):
-            raise self._because(_malformed(f"its version is {version}"))
+            raise self._because(bounds.malformed(f"its version is {version}"))
         if self._hosts != 1 and (self._hosts or version != "1.0"):
-            raise self._because(_malformed("it must have exactly one Host header"))
+            raise self._because(bounds.malformed("it must have exactly one Host header"))
         url = httptools.parse_url(self.url)
         path = (url.path or b"*").decode("ascii")
         scope["method"] = parser.get_method().decode("ascii")
@@ -178,7 +149,7 @@ class Protocol(HttpToolsProtocol):
         self._start_or_queue()
 
     def on_body(self, body: bytes) -> None:
-        self._unread -= len(body) * (1 + MAX_WRAPPING)
+        self._unread -= len(body) * (1 + bounds.MAX_WRAPPING)
         super().on_body(body)
 
     def on_message_complete(self) -> None:
@@ -209,8 +180,10 @@ class Protocol(HttpToolsProtocol):
             self._start_asgi_task(self.cycle, self.app)
             return
         self.flow.pause_reading()
+        if self._deaf:
+            return
         self.pipeline.appendleft((self.cycle, self.app))
-        if len(self.pipeline) >= MAX_PIPELINED:
+        if len(self.pipeline) >= bounds.MAX_PIPELINED:
             self.cycle.keep_alive = False
             self._deaf = True
 
@@ -254,7 +227,7 @@ class Protocol(HttpToolsProtocol):
         if self.transport.is_closing():
             return
         if self._in_head:
-            self._refuse(_too_slow(self._edge.receive_timeout))
+            self._refuse(bounds.too_slow(self._edge.receive_timeout))
         else:  # silent from the start, or nothing but empty lines
             self._close()
 
@@ -281,6 +254,7 @@ class Protocol(HttpToolsProtocol):
         if transport.is_closing():
             return
         self._deaf = True
+        self.pipeline.clear()
         if self._whole:
             transport.close()
         else:
