@@ -23,7 +23,7 @@ DNS_CACHE_SECONDS = 10.0
 # RFC 8305: how long the first address may take before the next one is tried beside it.
 HAPPY_EYEBALLS_SECONDS = 0.25
 
-_Protocol = TypeVar("_Protocol", bound=asyncio.Protocol)
+_Protocol = TypeVar("_Protocol", bound=asyncio.BaseProtocol)
 _Addresses = list[aiohappyeyeballs.AddrInfoType]
 
 
@@ -57,7 +57,7 @@ class Dialer:
                 return await self._connect(loop, protocol, await self._resolve(loop))
         except TimeoutError:
             raise TimedOut("connect", seconds) from None
-        except OSError as error:
+        except (OSError, UnicodeError) as error:
             raise self._unreachable(error) from error
 
     async def _connect(
@@ -95,10 +95,10 @@ class Dialer:
             raise Misconfigured(f"{self._name} may not be reached: {why}")
         return allowed
 
-    def _unreachable(self, error: OSError) -> ProviderError:
+    def _unreachable(self, error: OSError | UnicodeError) -> ProviderError:
         if isinstance(error, ssl.SSLError | ssl.CertificateError):
             return Unreachable(f"{self._name} could not be trusted: TLS failed")
-        if isinstance(error, socket.gaierror):
+        if isinstance(error, socket.gaierror | UnicodeError):  # not there, or no name at all: a label is empty
             return Unreachable(f"the host name of {self._name} could not be resolved")
         # Not the error's own words: under asyncio they hold the address, which is nobody's business but ours.
         reason = os.strerror(error.errno) if error.errno else "it failed"

@@ -39,6 +39,7 @@ class Upstream:
         self._idle: list[Connection] = []
         self._reaper: asyncio.TimerHandle | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._closed = False
 
     async def post(self, path: str, body: bytes, headers: Mapping[str, str], connect_timeout: float) -> Answer:
         """Send JSON; return when status and headers have come. The caller closes the answer.
@@ -75,15 +76,20 @@ class Upstream:
             connection.abort()
         loop = self._loop = self._loop or asyncio.get_running_loop()
         connection = await self._dialer.dial(loop, self._new, connect_timeout)
+        if self._closed:
+            connection.abort()
+        if connection.closing:  # nothing would ever come of what is sent on it
+            raise Disconnected(f"{self.name} closed the connection")
         self._open.add(connection)
         return connection
 
     async def aclose(self) -> None:
+        """Every connection ends now, also in the middle of an answer; one that is being dialled, as soon as it is made."""
+        self._closed = True
         if self._reaper is not None:
             self._reaper.cancel()
         for connection in tuple(self._open):
             connection.abort()
-        self._loop = None
 
     def _start(self, method: str, target: str) -> str:
         return f"{method} {self._path}{target} HTTP/1.1\r\n{self._fixed}"

@@ -25,7 +25,12 @@ DRAIN_SECONDS = 0.25
 _BODILESS = (204, 304)
 
 
-class Connection(asyncio.Protocol):
+# All connections read into this one, each for as long as it takes to parse: a read is bounded by it, whatever the
+# loop's own buffers are, and so is what a stalled reader makes us hold.
+_INPUT = memoryview(bytearray(64 * 1024))
+
+
+class Connection(asyncio.BufferedProtocol):
     """``released`` is told when it may carry another request, ``lost`` when it never will. ``name`` is for messages.
 
     Between the two it belongs to the one ``Answer`` that ``send`` returned.
@@ -77,13 +82,14 @@ class Connection(asyncio.Protocol):
 
     async def write(self, data: bytes, *, more: bool) -> None:
         """The next part of the body. Waits while the socket takes no more. Raises ``Disconnected``."""
+        if not self._transport.is_closing():
+            self._transport.write(data)
+            self._sending = more
+            while self._blocked:
+                self._writable = self.loop.create_future()
+                await self._writable
         if self._transport.is_closing():
             raise Disconnected(f"{self._name} closed the connection")
-        self._transport.write(data)
-        self._sending = more
-        while self._blocked:
-            self._writable = self.loop.create_future()
-            await self._writable
 
     # What an Answer asks for.
 
@@ -117,17 +123,23 @@ class Connection(asyncio.Protocol):
         """True from the moment it is known that it cannot be used again."""
         return self._transport.is_closing()
 
-    # asyncio.Protocol
+    # asyncio.BufferedProtocol
 
     def connection_made(self, transport: Any) -> None:
         self._transport: asyncio.Transport = transport
 
-    def data_received(self, data: bytes) -> None:
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return _INPUT
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self.data_received(_INPUT[:nbytes])
+
+    def data_received(self, data: bytes | memoryview) -> None:
         answer = self._answer
         if answer is None:  # nobody asked: this connection is out of step
             self.abort()
             return
-        # What is in this read may be body, and one read may bring 256 KiB: it counts from the next one on.
+        # What is in this read may be body, so it counts from the next one on.
         if self._received > MAX_HEAD_BYTES:
             self._fail(Malformed(f"{self._name} sent more than {MAX_HEAD_BYTES} bytes of headers"))
             return
@@ -140,12 +152,15 @@ class Connection(asyncio.Protocol):
             else:  # a good answer, and then something else
                 self.abort()
 
-    def connection_lost(self, exc: Exception | None) -> None:
-        if self._last and exc is None and self._answer is not None:
+    def eof_received(self) -> None:
+        """The one sign that a body without a length is whole. The transport closes itself."""
+        if self._last and self._answer is not None:
             self._end()
-        elif self._answer is not None:
-            when = "ended its answer before it was complete" if self._answer.begun else "closed the connection"
-            self._fail(Disconnected(f"{self._name} {when}"))
+        else:
+            self._cut()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._cut()
         if self._draining is not None:
             self._draining.cancel()
         self.resume_writing()
@@ -178,16 +193,20 @@ class Connection(asyncio.Protocol):
             return
         status = self._parser.get_status_code()
         headers = self._headers
+        coding = headers.get("transfer-encoding")
         self._interim = 100 <= status < 200
         if self._interim:
+            if coding is not None or "content-length" in headers:  # the parser would read it into the next one's body
+                self._fail(Malformed(f"{self._name} sent an interim answer with a body"))
             self._headers = {}
             return
-        coding = headers.get("transfer-encoding")
-        if coding is not None and coding.lower() != "chunked":
+        if coding is not None and coding.strip().lower() != "chunked":
             self._fail(Malformed(f"{self._name} answered in a transfer coding that nobody asked for"))
             return
-        # Without a length the body lasts until the connection ends.
-        self._last = coding is None and "content-length" not in headers and status not in _BODILESS
+        if status in _BODILESS:  # where a body is announced all the same, it may follow
+            self._last = coding is not None or (status == 204 and headers.get("content-length", "0") != "0")
+        else:  # without a length the body lasts until the connection ends
+            self._last = coding is None and "content-length" not in headers
         answer.status = status
         answer.headers = headers
         answer.begun = True
@@ -221,12 +240,17 @@ class Connection(asyncio.Protocol):
             self._draining.cancel()
             self._draining = None
         self.resume_reading()
-        if self._sending:  # it answered without having heard it all, and may never read the rest
-            self._transport.abort()
-        elif self._last or not self._parser.should_keep_alive() or self._transport.get_write_buffer_size():
+        if self._sending or self._transport.get_write_buffer_size():
+            self._transport.abort()  # it answered without having heard it all, and may never read the rest
+        elif self._last or not self._parser.should_keep_alive():
             self._transport.close()
         else:
             self._released(self)
+
+    def _cut(self) -> None:
+        if self._answer is not None:
+            when = "ended its answer before it was complete" if self._answer.begun else "closed the connection"
+            self._fail(Disconnected(f"{self._name} {when}"))
 
     def _fail(self, failure: ProviderError) -> None:
         answer, self._answer = self._answer, None
