@@ -30,7 +30,7 @@ _BODILESS = (204, 304)
 _INPUT = memoryview(bytearray(64 * 1024))
 
 
-class Connection(asyncio.BufferedProtocol):
+class Connection(asyncio.BufferedProtocol):  # noqa: PLR0904 - what asyncio calls, and what httptools calls
     """``released`` is told when it may carry another request, ``lost`` when it never will. ``name`` is for messages.
 
     Between the two it belongs to the one ``Answer`` that ``send`` returned.

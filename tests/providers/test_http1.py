@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from typing import NamedTuple
@@ -39,9 +40,11 @@ async def dialled(server: RawServer) -> AsyncGenerator[Line]:
     _, connection = await loop.create_connection(
         lambda: Connection(loop, "up", released.append, lost.append), "127.0.0.1", server.port
     )
-    yield Line(connection, released, lost)
-    connection.abort()
-    await eventually(lambda: lost == [connection])
+    try:
+        yield Line(connection, released, lost)
+    finally:
+        connection.abort()
+        await eventually(lambda: lost == [connection])
 
 
 async def whole(answer) -> bytes:
@@ -97,7 +100,7 @@ LOOP.close()  # what is fed by hand never waits
 
 def cut_up(data: bytes, places: Sequence[int]) -> list[bytes]:
     edges = [0, *sorted({place % len(data) for place in places} - {0}), len(data)]
-    return [data[start:end] for start, end in zip(edges, edges[1:], strict=False)]
+    return [data[start:end] for start, end in itertools.pairwise(edges)]
 
 
 CUTS = st.lists(st.integers(1, 10_000), max_size=40)
