@@ -163,6 +163,8 @@ class EventStream:
             if self._failure is not None:
                 raise self._failure
             data = await self._response.read()
+            if not self._splitter.rest and self._recurrence.fits(data):  # one whole event, and nothing new in it
+                return Chunk(data, 1, True)
             chunk = self._digest(self._splitter.feed(data)) if data else self._at_eof()
             if chunk is not None:
                 return chunk
