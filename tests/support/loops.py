@@ -16,6 +16,9 @@ LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {
     "uvloop": uvloop.new_event_loop,
 }
 
+# Far beyond what any test takes: what hangs shall fail here, where it is seen what it waited for.
+PATIENCE_SECONDS = 30.0
+
 
 def on_each_loop(scenario: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
     """Turn an async test into two plain ones. What goes wrong where nobody waits for it fails the test too."""
@@ -34,5 +37,10 @@ def on_loop(loop_name: str, scenario: Coroutine[Any, Any, None]) -> None:
     unseen: list[dict[str, Any]] = []
     with asyncio.Runner(loop_factory=LOOPS[loop_name]) as runner:
         runner.get_loop().set_exception_handler(lambda _, context: unseen.append(context))
-        runner.run(scenario)
+        runner.run(_bounded(scenario))
     assert not unseen, unseen
+
+
+async def _bounded(scenario: Coroutine[Any, Any, None]) -> None:
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        await scenario

@@ -38,6 +38,8 @@ class Peer:
     async def send(self, *parts: bytes) -> None:
         """Each in a write of its own, and the other side has the time to read it alone."""
         for part in parts:
+            if self._writer.is_closing():  # writing to one is a RuntimeError under uvloop
+                raise ConnectionResetError
             self._writer.write(part)
             await self._writer.drain()
             for _ in range(3):
@@ -77,10 +79,14 @@ Script = Callable[[Peer], Awaitable[None]]
 class RawServer:
     """The n-th connection plays the n-th script, all further ones the last. A script that returns closes."""
 
-    def __init__(self, *scripts: Script, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(
+        self, *scripts: Script, tls: ssl.SSLContext | None = None, host: str = "127.0.0.1", port: int = 0
+    ) -> None:
         self.peers: list[Peer] = []
         self._scripts = scripts
         self._tls = tls
+        self._host = host
+        self._port = port
         self._tasks: list[asyncio.Task[None]] = []
 
     @property
@@ -98,7 +104,7 @@ class RawServer:
         return sum(not task.done() for task in self._tasks)
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._connected, "127.0.0.1", 0, ssl=self._tls, limit=2**20)
+        self._server = await asyncio.start_server(self._connected, self._host, self._port, ssl=self._tls, limit=2**20)
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
@@ -121,6 +127,9 @@ class RawServer:
         try:
             with suppress(ConnectionError, asyncio.IncompleteReadError):
                 await script(peer)
+        except BaseException:
+            writer.transport.abort()  # a failed test must not wait for a client that does not read
+            raise
         finally:
             writer.close()
             with suppress(OSError):
