@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from functools import partial
 
-import structlog
-from fastapi import FastAPI, Request, Response
+from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
-from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
+from app.admin.app import Admin, Door
 from app.api import health, models
 from app.api import metrics as metrics_api
 from app.api.asgi import App, Scope
 from app.api.body import BodyLimits
 from app.api.edge import Edge
-from app.api.errors import ApiError, answer_for
+from app.api.handlers import answer_errors
 from app.api.inference import Inference
 from app.api.openapi import describe
 from app.api.passthrough import Passthrough
@@ -31,10 +30,7 @@ from app.server.listening import listening
 from app.version import installed_version
 from app.wiring import Gateway
 from providers import Endpoint
-from router import RouterError
 from router.ownership import Ownership
-
-log: structlog.stdlib.BoundLogger = structlog.get_logger("breakwater")
 
 MAX_SCRAPERS = 64
 
@@ -44,23 +40,27 @@ def create_app(
     *,
     metrics: Metrics | None = None,
     metrics_listener: socket.socket | None = None,
+    admin_door: Door | None = None,
     worker: str | None = None,
     listeners: Sequence[Listener] = (),
 ) -> Edge:
-    """``metrics_listener``: where to serve the metrics a second time, by themselves. ``worker`` names this process where
-    there are several; ``listeners`` are told of every exchange beside the metrics and the access log.
+    """``metrics_listener``: where to serve the metrics a second time, by themselves; ``admin_door``: where the admin API.
+    ``worker`` names this process where there are several; ``listeners`` are told of every exchange beside the metrics and
+    the access log.
     """
     server = gateway.settings.server
     limits = BodyLimits(int(server.max_body_mb * 1_000_000), server.receive_timeout_s)
     metrics = metrics or Metrics(gateway)
     access_log = [AccessLog()] if gateway.settings.telemetry.access_log else []
-    finished = Batch(metrics, *access_log, *listeners)
+    admin = None if admin_door is None else Admin(gateway)
+    finished = Batch(metrics, *access_log, *(() if admin is None else admin.listeners), *listeners)
     ownership = Ownership()
     inference = partial(
         Inference,
         dispatcher=gateway.dispatcher,
         limits=limits,
         finished=finished,
+        mirrors=gateway.mirrors,
         metered=gateway.settings.telemetry.stream_usage,
     )
     hot: dict[bytes, App] = {f"/v1/{endpoint.value}".encode(): inference(endpoint) for endpoint in Endpoint}
@@ -68,7 +68,13 @@ def create_app(
     hot[b"/v1/inference/complete"] = inference(Endpoint.CHAT, prepare=partial(as_chat, stream=False))
     hot[b"/v1/inference/stream"] = inference(Endpoint.CHAT, prepare=partial(as_chat, stream=True))
     exposition = Exposition(metrics, finished.flush, worker)
-    cold = _cold_app(gateway, finished, exposition, metrics_listener)
+    beside: list[AbstractAsyncContextManager[None]] = []
+    if metrics_listener is not None:
+        app = _metrics_app(gateway, exposition)
+        beside.append(listening(app, metrics_listener, max_connections=MAX_SCRAPERS))
+    if admin is not None and admin_door is not None:
+        beside.append(admin.serving(admin_door, finished.flush))
+    cold = _cold_app(gateway, finished, exposition, beside)
     passthrough = Passthrough(gateway, ownership, partial(_serves, cold), finished)
     return Edge(gateway, hot, cold, finished, passthrough.find)
 
@@ -79,19 +85,21 @@ def _serves(app: FastAPI, scope: Scope) -> bool:
 
 
 def _cold_app(
-    gateway: Gateway, finished: Batch, exposition: Exposition, metrics_listener: socket.socket | None
+    gateway: Gateway,
+    finished: Batch,
+    exposition: Exposition,
+    beside: Sequence[AbstractAsyncContextManager[None]],
 ) -> FastAPI:
-    """Everything that is not on the hot road."""
+    """Everything that is not on the hot road. ``beside`` are the other ports, open as long as it runs."""
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncGenerator[None]:
+        gateway.prober.start()
         try:
-            if metrics_listener is None:
+            async with AsyncExitStack() as ports:
+                for port in beside:
+                    await ports.enter_async_context(port)
                 yield
-            else:
-                app = _metrics_app(gateway, exposition)
-                async with listening(app, metrics_listener, max_connections=MAX_SCRAPERS):
-                    yield
         finally:
             await gateway.aclose()
             finished.flush()
@@ -108,7 +116,7 @@ def _cold_app(
     app.include_router(health.routes(gateway))
     app.include_router(models.routes(gateway))
     app.include_router(metrics_api.routes(exposition))
-    _answer_errors(app)
+    answer_errors(app)
     describe(app)
     return app
 
@@ -118,43 +126,5 @@ def _metrics_app(gateway: Gateway, exposition: Exposition) -> Edge:
     app = FastAPI(openapi_url=None)
     app.include_router(health.routes(gateway))
     app.include_router(metrics_api.routes(exposition))
-    _answer_errors(app)
+    answer_errors(app)
     return Edge(gateway, {}, app, finished=lambda _: None)
-
-
-def _answer_errors(app: FastAPI) -> None:
-    handlers: dict[type[Exception], Callable[[Exception], Exception]] = {
-        HTTPException: _as_api_error,
-        RouterError: _itself,
-        Exception: _logged,
-    }
-    for kind, translate in handlers.items():
-        app.add_exception_handler(kind, _handler(translate))
-
-
-def _handler(translate: Callable[[Exception], Exception]) -> Callable[[Request, Exception], Response]:
-    def handle(request: Request, error: Exception) -> Response:
-        answer = answer_for(translate(error))
-        request.scope["exchange"].error = answer.code
-        return Response(
-            answer.encoded(), status_code=answer.status, headers=dict(answer.headers), media_type="application/json"
-        )
-
-    return handle
-
-
-def _as_api_error(error: Exception) -> Exception:
-    """Starlette's own 404 and 405 in the one error shape."""
-    assert isinstance(error, HTTPException)  # noqa: S101 - it is registered for nothing else
-    codes = {404: "unknown_path", 405: "method_not_allowed"}
-    message = "no such path; /docs lists them all" if error.status_code == 404 else str(error.detail)
-    return ApiError(error.status_code, message, code=codes.get(error.status_code), headers=error.headers)
-
-
-def _itself(error: Exception) -> Exception:
-    return error
-
-
-def _logged(error: Exception) -> Exception:
-    log.error("internal error", exc_info=error)
-    return error

@@ -3,26 +3,56 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 from time import perf_counter
 
-from app.settings import DefaultsSettings, RouteSettings, Settings, TargetSettings
+from app.settings import RouteSettings, Settings, TargetSettings
+from app.settings.in_force import TargetPolicies, hedge_of, price_of, retry_of, shedding_of, target_policies
+from app.settings.traffic import ExperimentSettings
 from providers import Provider, kinds
-from router import Backoff, Dispatcher, Retry, Route, Routes, Target, Timeouts
+from providers.base import Probed
+from router import Dispatcher, Live, Route, Routes, Target, Timeouts
+from router.events import Events
+from router.experiments import Arm, Experiment
+from router.gate import Gate
+from router.mirrors import Mirrors
 from router.policies.attempt_cap import AttemptCap
+from router.policies.breaker import Breaker
+from router.policies.concurrency import Limiter
 from router.policies.deadline import Deadline
-from router.policies.in_flight import InFlight
+from router.policies.dont_retry import DontRetry
+from router.policies.ejections import Ejections
+from router.policies.hedge_share import HedgeShare
+from router.policies.load import Load
+from router.policies.retry_budget import RetryBudgets
+from router.policies.retry_concurrency import RetryConcurrencies
+from router.policies.retry_throttle import RetryThrottles
+from router.policies.standing import Standing
+from router.policies.throttle import Throttle
+from router.policy import Policy
+from router.probing import Probe, Prober
+from router.types import Mirror
 
 ANY_MODEL = "*"
 
 
 @dataclass(slots=True)
 class Gateway:
-    """What lives as long as the process. ``draining`` is set once, when it is told to stop."""
+    """What lives as long as the process. ``lives`` are the targets' live states by provider/model, under ``policies``;
+    ``draining`` is set once, when it is told to stop.
+    """
 
     settings: Settings
     dispatcher: Dispatcher
-    providers: dict[str, Provider]
+    providers: Mapping[str, Provider]
+    lives: Mapping[str, Live]
+    policies: Mapping[str, TargetPolicies]
+    events: Events
+    gate: Gate
+    budgets: RetryBudgets
+    mirrors: Mirrors
+    prober: Prober
     started: int
     draining: bool = field(default=False)
 
@@ -31,49 +61,137 @@ class Gateway:
         return self.dispatcher.routes
 
     async def aclose(self) -> None:
+        await asyncio.gather(self.prober.aclose(), self.mirrors.aclose())
         await asyncio.gather(*(provider.aclose() for provider in self.providers.values()))
 
 
-def build(settings: Settings, started: int = 0) -> Gateway:
-    """``started`` is the wall clock in whole seconds; it dates the models."""
+def build(settings: Settings, started: int = 0, previous: Gateway | None = None) -> Gateway:
+    """``started`` is the wall clock in whole seconds; it dates the models. Targets that ``previous`` has too, under the same
+    policies, share its live state.
+    """
     makers = kinds()
+    events = Events()
     providers = {entry.name: makers[entry.kind].build(entry.name, entry.options) for entry in settings.providers}
-    routes = {entry.model: _route(entry, settings.defaults, providers) for entry in settings.routes}
+    targets = _Targets(settings, providers, events, previous)
+    routes = {entry.model: targets.route(entry) for entry in settings.routes}
+    wanted = _wanted_rules(routes.values())
     anything = routes.pop(ANY_MODEL, None)
+    gate = Gate(shedding_of(settings), events)
+    budgets, dont_retry = RetryBudgets(), DontRetry()
     dispatcher = Dispatcher(
         Routes(routes, anything),
-        rules=[AttemptCap(), Deadline()],
-        guards=[InFlight()],
+        gate=gate,
+        # What takes nothing comes first, so that no budget is spent on an attempt that is refused all the same.
+        rules=[AttemptCap(), Deadline(), dont_retry, *wanted, RetryConcurrencies(), budgets],
+        events=events,
+        storming=dont_retry.active,
         seed=settings.seed,
         stopwatch=perf_counter,
     )
-    return Gateway(settings, dispatcher, providers, started)
+    mirrors = Mirrors(settings.seed)
+    prober = Prober(targets.probes, events)
+    return Gateway(settings, dispatcher, providers, targets.lives, targets.policies, events, gate, budgets, mirrors, prober, started)
 
 
-def _route(entry: RouteSettings, defaults: DefaultsSettings, providers: dict[str, Provider]) -> Route:
-    timeouts = defaults.timeouts.model_dump()
-    if entry.timeouts is not None:
-        timeouts |= entry.timeouts.model_dump(exclude_none=True)
-    retry = defaults.retry.model_dump()
-    if entry.retry is not None:
-        overrides = entry.retry.model_dump(exclude_none=True)
-        retry["backoff"] |= overrides.pop("backoff", {})
-        retry |= overrides
-    targets = tuple(_target(target, timeouts, providers) for target in entry.targets)
-    return Route(
-        entry.model,
-        targets,
-        total=timeouts["total"],
-        retry=Retry(retry["max_attempts"], Backoff(**retry["backoff"])),
-    )
+def _wanted_rules(routes: Collection[Route]) -> list[Policy]:
+    """Every attempt asks every rule, so what no route wants is left out."""
+    rules: list[Policy] = []
+    if any(route.hedge is not None for route in routes):
+        rules.append(HedgeShare())
+    if any(route.retry.throttle.enabled for route in routes):
+        rules.append(RetryThrottles())
+    return rules
 
 
-def _target(entry: TargetSettings, timeouts: dict[str, float], providers: dict[str, Provider]) -> Target:
-    own = entry.timeouts.model_dump(exclude_none=True) if entry.timeouts is not None else {}
-    return Target(
-        providers[entry.provider],
-        entry.model,
-        weight=entry.weight,
-        tier=entry.tier,
-        timeouts=Timeouts(**(timeouts | own)),
-    )
+def _experiment(entry: ExperimentSettings) -> Experiment:
+    """The first arm is the control: it takes what the others leave."""
+    control, *treatments = entry.arms
+    left = round(1 - sum(arm.share for arm in treatments), 4)
+    arms = [Arm(control.name, tuple(control.providers), left)]
+    arms += [Arm(arm.name, tuple(arm.providers), arm.share) for arm in treatments]
+    return Experiment(entry.name, tuple(arms), entry.salt, entry.unit, entry.failover)
+
+
+class _Targets:
+    """Makes routes and their targets; one live state, with its guards, for each provider and model."""
+
+    def __init__(
+        self, settings: Settings, providers: Mapping[str, Provider], events: Events, previous: Gateway | None
+    ) -> None:
+        self.lives: dict[str, Live] = {}
+        self.policies: dict[str, TargetPolicies] = {}
+        self.probes: list[Probe] = []
+        self._settings = settings
+        self._providers = providers
+        self._events = events
+        self._previous = previous
+
+    def route(self, entry: RouteSettings) -> Route:
+        policies = [target_policies(self._settings, entry, target) for target in entry.targets]
+        targets = [self._target(target, own) for target, own in zip(entry.targets, policies, strict=True)]
+        self._join(targets, policies[0].breaker.max_ejected)
+        mirror = None
+        if entry.mirror is not None:
+            mirrored = Target(self._providers[entry.mirror.provider], entry.mirror.model, timeouts=policies[0].timeouts)
+            mirror = Mirror(mirrored, entry.mirror.share)
+        return Route(
+            entry.model,
+            tuple(targets),
+            total=policies[0].timeouts.total,
+            retry=retry_of(self._settings, entry),
+            strategy=entry.strategy,
+            hedge=hedge_of(entry),
+            mirror=mirror,
+            experiments=tuple(_experiment(experiment) for experiment in entry.experiments),
+        )
+
+    def _join(self, targets: list[Target], max_ejected: float) -> None:
+        """The breakers of a route mind each other; those of a gateway that runs mind their own."""
+        company = Ejections(max_ejected)
+        for target in targets:
+            breaker = target.live.guard(Breaker)
+            if breaker is not None and not self._is_shared(target):
+                company.join(breaker)
+
+    def _is_shared(self, target: Target) -> bool:
+        return self._previous is not None and self._previous.lives.get(target.id) is target.live
+
+    def _target(self, entry: TargetSettings, policies: TargetPolicies) -> Target:
+        provider = self._providers[entry.provider]
+        target = Target(
+            provider,
+            entry.model,
+            weight=entry.weight,
+            tier=entry.tier,
+            price=price_of(entry),
+            timeouts=policies.timeouts,
+        )
+        live = self.lives.get(target.id) or self._begun(target, policies)
+        return replace(target, live=live)
+
+    def _begun(self, target: Target, policies: TargetPolicies) -> Live:
+        policies = replace(policies, timeouts=Timeouts())  # those are the route's
+        previous = self._previous
+        if previous is not None and previous.policies.get(target.id) == policies:
+            live = previous.lives[target.id]
+        else:
+            live = self._alive(target, policies)
+            breaker = live.guard(Breaker)
+            if isinstance(target.provider, Probed) and breaker is not None:
+                self.probes.append(Probe(target.id, target.provider, breaker, live, policies.probing))
+        self.lives[target.id] = live
+        self.policies[target.id] = policies
+        return live
+
+    def _alive(self, target: Target, policies: TargetPolicies) -> Live:
+        """The order is the one in which they are asked; what has the shortest answer comes first."""
+        live = Live()
+        emit, seed = self._events.emit, self._settings.seed
+        live.guarded_by(
+            Standing(target.id, emit=emit, names_model=target.model is not None),
+            Breaker(target.id, policies.breaker, seed=seed, emit=emit),
+            Throttle(policies.throttle),
+            Limiter(live, policies.concurrency),
+            counted_by=Load(live),
+        )
+        return live

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Any, NamedTuple, Protocol, Self
+from typing import Any, NamedTuple, Protocol, Self, runtime_checkable
 
 
 class Endpoint(StrEnum):
@@ -85,3 +85,12 @@ class Provider(Protocol):
         ...
 
     async def aclose(self) -> None: ...
+
+
+@runtime_checkable
+class Probed(Protocol):
+    """A provider that can be asked at next to no cost whether it is there. Optional."""
+
+    async def probe(self, timeout: float) -> None:
+        """``timeout`` in seconds, to connect. Raises ``ProviderError`` if it is not there."""
+        ...

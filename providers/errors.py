@@ -35,17 +35,27 @@ class Outcome(StrEnum):
 
 
 class ProviderError(Exception):
-    """An attempt failed at the upstream. ``retry_after`` is in seconds; ``status`` is the upstream's."""
+    """An attempt failed at the upstream. ``retry_after`` is in seconds; ``status`` is the upstream's; ``should_retry`` its
+    word on another attempt at itself, which goes before ``same_target``: None if it said nothing.
+    """
 
     reason = "upstream"
     outcome = Outcome.FAULT
     same_target = True
 
-    def __init__(self, message: str, *, status: int | None = None, retry_after: float | None = None) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int | None = None,
+        retry_after: float | None = None,
+        should_retry: bool | None = None,
+    ) -> None:
         super().__init__(message)
         self.message = message
         self.status = status
         self.retry_after = retry_after
+        self.should_retry = should_retry
 
     @property
     def label(self) -> str:
@@ -96,9 +106,10 @@ class RateLimited(ProviderError):
         *,
         status: int | None = None,
         retry_after: float | None = None,
+        should_retry: bool | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> None:
-        super().__init__(message, status=status, retry_after=retry_after)
+        super().__init__(message, status=status, retry_after=retry_after, should_retry=should_retry)
         self.headers = dict(headers or {})
 
 

@@ -44,6 +44,7 @@ _TRAVELLING = frozenset(
         "endpoint-load-metrics",
     }
 )
+_SHOULD_RETRY = {"true": True, "false": False}
 _MISCONFIGURED = {
     401: "refused the gateway's credentials",
     402: "wants to be paid",
@@ -56,20 +57,22 @@ def from_status(status: int, headers: Mapping[str, str], body: bytes, name: str)
     """The error for an answer with ``status``, which is not 2xx. ``name`` is the provider's."""
     said = f"{name} answered {status}"
     retry_after = retry_after_seconds(headers)
+    should_retry = _SHOULD_RETRY.get(headers.get("x-should-retry", ""))
     if status in _REJECTED:
         return _rejected(status, headers, body, said)
     if status in _MISCONFIGURED:
-        return Misconfigured(f"{name} {_MISCONFIGURED[status]} ({status})", status=status)
+        said = f"{name} {_MISCONFIGURED[status]} ({status})"
+        return Misconfigured(said, status=status, should_retry=should_retry)
     if 300 <= status < 400:
-        return Misconfigured(f"{said}: redirects are not followed", status=status)
+        return Misconfigured(f"{said}: redirects are not followed", status=status, should_retry=should_retry)
     if status == 429:
         if _is_quota(_error_in(body)):
-            return QuotaExhausted(f"{name} has no quota left (429)", status=status)
+            said = f"{name} has no quota left (429)"
+            return QuotaExhausted(said, status=status, retry_after=retry_after, should_retry=should_retry)
         limits = {name: value for name, value in travelling(headers).items() if name.startswith("x-ratelimit-")}
-        return RateLimited(said, status=status, retry_after=retry_after, headers=limits)
-    if status in (503, 529):
-        return Overloaded(said, status=status, retry_after=retry_after)
-    return ServerFault(said, status=status, retry_after=retry_after)
+        return RateLimited(said, status=status, retry_after=retry_after, should_retry=should_retry, headers=limits)
+    kind = Overloaded if status in (503, 529) else ServerFault
+    return kind(said, status=status, retry_after=retry_after, should_retry=should_retry)
 
 
 def _rejected(status: int, headers: Mapping[str, str], body: bytes, said: str) -> Rejected:

@@ -63,6 +63,17 @@ class Upstream:
             raise
         return answer
 
+    async def get(self, path: str, connect_timeout: float) -> Answer:
+        """Ask for ``path`` below the base URL. The caller closes the answer. Raises ``ProviderError``."""
+        head = self._head(self._start("GET", f"/{path}"), (), "\r\n")
+        answer = (await self.connection(connect_timeout)).send(head, b"")
+        try:
+            await answer.begin()
+        except BaseException:
+            answer.close()
+            raise
+        return answer
+
     def head(self, method: str, target: str, headers: Iterable[tuple[str, str]], framing: str) -> bytes:
         """The head of any request. ``target`` is what follows the base URL; ``framing`` ends with the empty line."""
         return self._head(self._start(method, target), headers, framing)

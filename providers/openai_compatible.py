@@ -80,6 +80,14 @@ class OpenAICompatible:
         """Any other request, streamed both ways. Raises ``ProviderError``."""
         return await Forwarding.begin(self._upstream, outgoing, patience)
 
+    async def probe(self, timeout: float) -> None:
+        """The list of models costs nothing; whatever the answer is, below 500 somebody is there."""
+        response = await self._upstream.get("models", timeout)
+        status = response.status
+        response.close()
+        if status >= 500:
+            raise from_status(status, response.headers, b"", self.name)
+
     async def aclose(self) -> None:
         await self._upstream.aclose()
 

@@ -36,11 +36,55 @@ def prompt_words(request: Request) -> int:
     return sum(len(_text(item).split()) for item in items)
 
 
+BYTES_PER_TOKEN = 4  # English text; others have fewer
+SMALL_BODY_BYTES = 65_536
+PICTURE_TOKENS = 1_000
+
+
+def prompt_tokens(request: Request) -> int:
+    """About how many tokens the prompt has. In a large body pictures and files are counted apart, by their number."""
+    size = len(request.body)
+    if size <= SMALL_BODY_BYTES:
+        return size // BYTES_PER_TOKEN
+    words = request.fields.get(_PROMPTS[request.endpoint])
+    return _size(words) // BYTES_PER_TOKEN
+
+
+_PROMPTS = {
+    Endpoint.CHAT: "messages",
+    Endpoint.COMPLETIONS: "prompt",
+    Endpoint.EMBEDDINGS: "input",
+    Endpoint.RESPONSES: "input",
+}
+
+
+def _size(content: Any, depth: int = 0) -> int:
+    """Characters of text, and what a picture or a file counts for instead of its own."""
+    if isinstance(content, str):
+        return len(content) if not content.startswith("data:") else PICTURE_TOKENS * BYTES_PER_TOKEN
+    if depth > 8:
+        return 0
+    if isinstance(content, Mapping):
+        if "file_data" in content or "data" in content:
+            return PICTURE_TOKENS * BYTES_PER_TOKEN
+        return sum(_size(inner, depth + 1) for inner in content.values())
+    if isinstance(content, list):
+        return sum(_size(inner, depth + 1) for inner in content)
+    return 1
+
+
+_LIMITS = ("max_tokens", "max_completion_tokens", "max_output_tokens")
+
+
 def output_limit(request: Request) -> int | None:
     """The least of the caps that the client set, in tokens."""
-    caps = (request.fields.get(name) for name in ("max_tokens", "max_completion_tokens", "max_output_tokens"))
-    limits = [cap for cap in caps if isinstance(cap, int) and not isinstance(cap, bool) and cap > 0]
-    return min(limits, default=None)
+    fields = request.fields
+    least: int | None = None
+    for name in _LIMITS:
+        limit = fields.get(name)
+        if type(limit) is int and limit > 0 and (least is None or limit < least):
+            least = limit
+    return least
 
 
 def wants_usage(request: Request) -> bool:

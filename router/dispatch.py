@@ -1,6 +1,6 @@
 """Dispatcher.open: every decision about a call, made before the commit point.
 
-    open ─► next target ─► rules ─► pause ─► guards ─► provider.open ─► hold back ─► Reply
+    gate ─► next target ─► rules ─► pause ─► guards ─► provider.open ─► hold back ─► Reply
                  ▲                                          │ failed, and another attempt may help
                  └──────────────────────────────────────────┘
 
@@ -13,191 +13,180 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from functools import partial
 
-from providers import Chunk, Outcome, ProviderError, Stream
-from providers.errors import Empty, Rejected, TimedOut
-from router.errors import DeadlineExceeded, Exhausted, NoTarget, Refused, RequestRejected, RouterError
-from router.policy import Policy, Settle, admit_all, settle_all
+from providers import Chunk, ProviderError, Stream
+from providers.errors import Empty, TimedOut
+from router.decision import Decision, Step
+from router.errors import DeadlineExceeded, Refused, RouterError
+from router.events import AttemptEnded, AttemptStarted, Committed, Events, RetryRefused
+from router.gate import Gate
+from router.hedging import hedged
+from router.journey import Journey
+from router.policy import IGNORED, UNSENT, Ending, Policy, Ticket, admit_all, settle_all
 from router.reply import Reply
 from router.routes import Routes
-from router.select.chance import unit
-from router.select.choose import choose
 from router.time_limit import TimeLimit
-from router.types import Attempt, Call, Route, Target, Tried
+from router.types import Attempt, Call
 
 # Held back at most before an answer is passed on without content: lifecycle events may repeat a whole prompt.
 HOLD_BACK_CHUNKS = 256
 HOLD_BACK_BYTES = 1024 * 1024
-# Beyond this no client waits either: the official SDKs give up. Another target may still serve the call.
-MAX_RETRY_AFTER_SECONDS = 120.0
 
 
 class Dispatcher:
-    """``rules`` decide whether there is another attempt, ``guards`` whether its target may take it.
-
-    ``stopwatch`` measures how long upstreams take, in seconds; picks depend on ``seed`` and the request id alone.
+    """``gate`` decides whether a call comes in at all, ``rules`` whether there is another attempt; the guards of a target,
+    whether it may take it. ``storming`` tells whether retries make up most of what fails on a route; ``stopwatch`` measures how long upstreams take, in seconds; picks depend on ``seed`` and the
+    request id alone.
     """
 
     def __init__(
         self,
         routes: Routes,
         *,
+        gate: Gate,
         rules: Sequence[Policy],
-        guards: Sequence[Policy],
+        events: Events | None = None,
+        storming: Callable[[str, float], bool] = lambda _model, _now: False,
         seed: int = 0,
         stopwatch: Callable[[], float] | None = None,
     ) -> None:
         self.routes = routes
+        self.events = events or Events()
+        self.seed = seed
+        self._gate = gate
         self._rules = rules
-        self._guards = guards
-        self._seed = seed
+        self.storming = storming
         self._stopwatch = stopwatch
         self._loop: asyncio.AbstractEventLoop | None = None
 
-    async def open(self, call: Call) -> Reply:
-        """Raises ``RouterError`` if no target answered; cancelling it closes whatever is open upstream."""
+    async def open(self, call: Call, decision: Decision | None = None) -> Reply:
+        """Raises ``RouterError`` if no target answered; cancelling it closes whatever is open upstream. ``decision`` is
+        filled on the way, and true at any time.
+        """
         route = self.routes.find(call.model)
         # Looked up once: on Python 3.11 each look-up is a system call.
         loop = self._loop = self._loop or asyncio.get_running_loop()
-        journey = Journey(call, route, self._seed, loop, self._stopwatch or loop.time)
+        journey = Journey(call, route, self.seed, loop, self._stopwatch or loop.time, decision or Decision())
+        held: list[Ticket] = []
         try:
+            ticket = self._gate.enter(call, route, journey.tokens, journey.has_room, loop.time())
+            held.append(ticket or await self._queue(journey))
             while True:
-                reply = await self._attempt(journey, journey.next_attempt())
+                attempt = journey.next_attempt()
+                if route.hedge is None:
+                    reply = await self._attempt(journey, attempt)
+                else:
+                    reply = await hedged(journey, attempt, self._attempt)
                 if reply is not None:
+                    reply.hold(held)
+                    held = []
                     return reply
         except RouterError as error:
-            error.attempts = tuple(journey.tried)
-            error.waited = journey.waited
+            journey.over(error)
+            error.storm = self.storming(route.model, loop.time())
             raise
+        finally:
+            settle_all(held, IGNORED, loop.time())
+
+    async def _queue(self, journey: Journey) -> Ticket:
+        began = journey.loop.time()
+        try:
+            return await self._gate.wait(
+                journey.call, journey.route, journey.tokens, journey.has_room, journey.deadline, journey.loop
+            )
+        finally:
+            journey.decision.queued = journey.loop.time() - began
 
     async def _attempt(self, journey: Journey, attempt: Attempt) -> Reply | None:
         """A reply, or None if another attempt may help."""
         loop = journey.loop
-        tickets: list[Settle] = []
-        outcome = Outcome.IGNORED
-        journey.start()
+        told = self.events.attempts_wanted
+        tickets: list[Ticket] = []
+        ending = UNSENT
+        step = journey.step(attempt)
+        now = loop.time()
         try:
-            tickets += admit_all(self._rules, attempt, loop.time())
-            await journey.pause(attempt)
-            tickets += admit_all(self._guards, attempt, loop.time())
-            stream, held = await begin(attempt, loop)
+            tickets += admit_all(self._rules, attempt, now)
+            if attempt.starts > now:
+                await journey.pause(step, attempt)
+                now = loop.time()
+            tickets += admit_all(attempt.target.live.guards, attempt, now)
+            journey.sent(step)
+            ending = IGNORED
+            if told:
+                self._emit_started(attempt, now)
+            stream, held = await begin(attempt, now, loop)
         except Refused as refusal:
-            journey.refused(attempt, refusal)
+            self._emit_refused(attempt, refusal, now)
+            journey.refused(step, attempt, refusal)
             return None
         except ProviderError as failure:
-            outcome = failure.outcome
-            journey.failed(attempt, failure)
+            ending = Ending(failure.outcome, failure)
+            journey.failed(step, attempt, failure)
             return None
         except DeadlineExceeded:
-            journey.note(attempt, "deadline")
+            journey.note(step, "deadline")
+            raise
+        except asyncio.CancelledError:
+            journey.cancelled(step)
             raise
         else:
-            journey.note(attempt, "200")
-            reply = Reply(attempt, stream, held, tickets, tuple(journey.tried), journey.waited, loop)
+            reply = self._commit(journey, attempt, step, stream, held, tickets)
             tickets = []  # the reply's from here on
             return reply
         finally:
-            settle_all(tickets, outcome, loop.time())
+            if tickets:
+                now = loop.time()
+                settle_all(tickets, ending, now)
+                self._gate.poke(now)
+            if told and step.sent and step.label != "200":
+                self._emit_ended(attempt.call.request.id, step, ending)
 
-
-class Journey:
-    """What one call has been through so far. Lives as long as ``open``; attempts see nothing of it."""
-
-    def __init__(
+    def _commit(
         self,
-        call: Call,
-        route: Route,
-        seed: int,
-        loop: asyncio.AbstractEventLoop,
-        stopwatch: Callable[[], float],
-    ) -> None:
-        self.loop = loop
-        self.tried: list[Tried] = []
-        self.waited = 0.0
-        self._call = call
-        self._route = route
-        self._seed = seed
-        self._stopwatch = stopwatch
-        self._now = loop.time
-        total = route.total if call.timeout is None else min(route.total, call.timeout)
-        self._deadline = self._now() + total
-        self._tries: dict[Target, int] = {}
-        self._barred: set[Target] = set()
-        self._not_before: dict[Target, float] = {}
-        self._failures: list[ProviderError] = []
-        self._started = 0.0
+        journey: Journey,
+        attempt: Attempt,
+        step: Step,
+        stream: Stream,
+        held: list[Chunk],
+        tickets: list[Ticket],
+    ) -> Reply:
+        """There is content in hand: what can be decided has been."""
+        loop, decision = journey.loop, journey.decision
+        decision.reason = journey.reason(attempt)
+        seconds = journey.note(step, "200")
+        now = loop.time()
+        for ticket in tickets:
+            ticket.begun(seconds, now)
+        reply = Reply(attempt, stream, held, tickets, decision, loop)
+        if self.events.attempts_wanted:
+            request_id = attempt.call.request.id
+            self.events.emit(Committed(now, request_id, attempt.target.id, attempt.number, seconds))
+            reply.ended = partial(self._emit_ended, request_id, step)  # it ends with its stream
+        return reply
 
-    def next_attempt(self) -> Attempt:
-        """Raises ``RouterError`` if there is nothing more to try."""
-        number = len(self.tried) + 1
-        draw = f"pick {number}" if not self._barred else f"pick {number} without {len(self._barred)}"
-        chance = unit(self._seed, self._call.request.id, draw)
-        target = choose(self._call, self._route, self._tries, self._barred, self._not_before, chance)
-        if target is None:
-            raise self._verdict()
-        starts = self._not_before.get(target, 0.0)
-        return Attempt(self._call, self._route, target, number, starts, self._deadline)
+    def _emit_refused(self, attempt: Attempt, refusal: Refused, now: float) -> None:
+        if refusal.final and attempt.after is not None:
+            self.events.emit(RetryRefused(now, attempt.call.request.id, attempt.after.id, refusal.reason))
 
-    def start(self) -> None:
-        self._started = self._stopwatch()
+    def _emit_started(self, attempt: Attempt, now: float) -> None:
+        call = attempt.call
+        self.events.emit(AttemptStarted(now, call.request.id, attempt.target.id, attempt.number, attempt.hedge))
 
-    async def pause(self, attempt: Attempt) -> None:
-        """Wait until the attempt may start. The wait is on its target's account, but not part of the attempt."""
-        seconds = attempt.starts - self._now()
-        if seconds <= 0:
-            return
-        await asyncio.sleep(seconds)
-        began = self._stopwatch()
-        self.waited += began - self._started
-        self._started = began
-
-    def note(self, attempt: Attempt, label: str) -> None:
-        """An attempt is over, or has reached its commit point."""
-        seconds = self._stopwatch() - self._started
-        self.waited += seconds
-        target = attempt.target
-        self.tried.append(Tried(target, target.name_for(self._call.model), label, seconds))
-
-    def failed(self, attempt: Attempt, failure: ProviderError) -> None:
-        """Raises ``RequestRejected`` if no other target could do better."""
-        self.note(attempt, failure.label)
-        if isinstance(failure, Rejected):
-            raise RequestRejected(failure) from failure
-        self._failures.append(failure)
-        target = attempt.target
-        pause = failure.retry_after
-        if not failure.same_target or (pause is not None and pause > MAX_RETRY_AFTER_SECONDS):
-            self._barred.add(target)
-            return
-        tries = self._tries[target] = self._tries.get(target, 0) + 1
-        if pause is None:
-            backoff = self._route.retry.backoff
-            chance = unit(self._seed, self._call.request.id, f"pause {len(self.tried)}")
-            pause = chance * min(backoff.cap, backoff.base * 2.0 ** (tries - 1))
-        starts = self._not_before[target] = self._now() + pause
-        if starts >= self._deadline:
-            self._barred.add(target)
-
-    def refused(self, attempt: Attempt, refusal: Refused) -> None:
-        """Raises ``RouterError`` if the refusal ends the call."""
-        if refusal.final:
-            raise self._verdict(refusal) from refusal
-        self._barred.add(attempt.target)
-
-    def _verdict(self, refusal: Refused | None = None) -> RouterError:
-        if self._failures:
-            return Exhausted(self._failures)
-        if refusal is not None and refusal.reason == "deadline":
-            return DeadlineExceeded("the call's time was over before an attempt could start")
-        return NoTarget(f"no target can serve {self._call.model!r} now")
+    def _emit_ended(self, request_id: str, step: Step, ending: Ending) -> None:
+        assert self._loop is not None  # noqa: S101 - something has run
+        now, label = self._loop.time(), ending.label or step.label or ""
+        target, outcome = step.target.id, ending.outcome.value
+        self.events.emit(AttemptEnded(now, request_id, target, step.number, outcome, label, step.seconds))
 
 
-async def begin(attempt: Attempt, loop: asyncio.AbstractEventLoop) -> tuple[Stream, list[Chunk]]:
-    """Open the upstream and read up to the first content, within the time that this phase has."""
+async def begin(attempt: Attempt, now: float, loop: asyncio.AbstractEventLoop) -> tuple[Stream, list[Chunk]]:
+    """Open the upstream and read up to the first content, within the time that this phase has from ``now`` on."""
     request, target = attempt.call.request, attempt.target
     timeouts = target.timeouts
     phase, seconds = ("first_token", timeouts.first_token) if request.stream else ("attempt", timeouts.attempt)
-    own_limit = loop.time() + seconds
+    own_limit = now + seconds
     stream: Stream | None = None
     try:
         with TimeLimit(loop, min(own_limit, attempt.deadline)) as limit:

@@ -3,8 +3,10 @@
 RouterError
 ├── ModelNotFound      no route serves this model
 ├── UnknownPin         the client pinned a provider that has no target for this model
-├── NoTarget           nothing to try
+├── NoTarget           nothing to try: all are ejected, drained, at their limit
+├── AllRateLimited     nothing to try: every target has asked us to wait
 ├── DeadlineExceeded   the call's own time is over
+├── Shed               the gateway has too much to do; ``cause`` says by which rule, ``retry_after`` when there is less
 ├── Exhausted          every attempt failed; ``cause`` is the last failure
 └── RequestRejected    an upstream found the request itself wrong; ``cause`` has its words
 Refused                (not a RouterError: a policy's no, handled inside the dispatcher)
@@ -13,6 +15,8 @@ Refused                (not a RouterError: a policy's no, handled inside the dis
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import ceil
+from typing import ClassVar
 
 from providers import ProviderError
 from providers.errors import RateLimited, Rejected
@@ -20,7 +24,9 @@ from router.types import Tried
 
 
 class RouterError(Exception):
-    """``attempts`` is what was tried, in order. ``reason`` is a bounded label."""
+    """``attempts`` is what was tried, in order. ``reason`` is a bounded label. ``storm``: retries are most of what fails, so
+    a client had better not try again by itself.
+    """
 
     reason = "router"
 
@@ -29,6 +35,7 @@ class RouterError(Exception):
         self.message = message
         self.attempts: tuple[Tried, ...] = ()
         self.waited = 0.0
+        self.storm = False
 
 
 class ModelNotFound(RouterError):
@@ -48,11 +55,40 @@ class UnknownPin(RouterError):
 
 
 class NoTarget(RouterError):
+    """``retry_after``: seconds until the first target may be back; None if none says."""
+
     reason = "no_healthy_target"
+
+    def __init__(self, message: str, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class AllRateLimited(NoTarget):
+    reason = "rate_limited"
 
 
 class DeadlineExceeded(RouterError):
     reason = "deadline_exceeded"
+
+
+class Shed(RouterError):
+    """Turned away at the gate. ``cause`` is one of ``CAUSES``; ``retry_after`` in seconds, as the gate expects it."""
+
+    reason = "overloaded"
+    CAUSES: ClassVar = {
+        "progressive": "calls of this priority are turned away first",
+        "expected_wait": "this call would have to wait for too long",
+        "queue_full": "too many calls wait already",
+        "queue_evicted": "a call of higher priority took this one's place in the queue",
+        "queue_timeout": "this call has waited for as long as it may",
+    }
+
+    def __init__(self, cause: str, retry_after: float) -> None:
+        seconds = ceil(retry_after)
+        super().__init__(f"the gateway is overloaded: {self.CAUSES[cause]}; try again in {seconds} s")
+        self.cause = cause
+        self.retry_after = retry_after
 
 
 class Exhausted(RouterError):

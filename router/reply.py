@@ -7,28 +7,21 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Self
 
-from providers import Chunk, Outcome, ProviderError, Stream
+from providers import Chunk, Outcome, ProviderError, Stream, Usage
+from router.decision import Decision
 from router.errors import DeadlineExceeded
-from router.policy import Settle, settle_all
-from router.types import Attempt, Call, Tried
+from router.policy import IGNORED, OK, Ending, Ticket, settle_all
+from router.types import Attempt, Tried
 from router.watchdog import Watchdog
-
-
-def route_reason(attempts: Sequence[Tried], call: Call) -> str:
-    """Why the last target: failover if any attempt went to another one, else sticky, pin or weight."""
-    if any(tried.target is not attempts[-1].target for tried in attempts):
-        return "failover"
-    if call.pin is None:
-        return "weight"
-    return "sticky" if call.pin.sticky else "pin"
 
 
 class Reply:
     """``held`` are the chunks up to the first content. Iteration raises ``ProviderError`` or ``DeadlineExceeded``
-    if the answer breaks off; it ends only if the answer is complete.
+    if the answer breaks off; it ends only if the answer is complete. ``ended`` is told how, when the tickets have been;
+    ``usage`` is known once a chunk had it.
     """
 
     def __init__(
@@ -36,15 +29,16 @@ class Reply:
         attempt: Attempt,
         stream: Stream,
         held: list[Chunk],
-        tickets: list[Settle],
-        attempts: tuple[Tried, ...],
-        waited: float,
+        tickets: list[Ticket],
+        decision: Decision,
         loop: asyncio.AbstractEventLoop,
     ) -> None:
         # Not the attempt itself: it leads to the request, whose body would live as long as the stream.
-        self.attempts = attempts
-        self.route_reason = route_reason(attempts, attempt.call)
-        self.waited = waited
+        self.decision = decision
+        self.route_reason = decision.reason or ""
+        self.answered = attempt.target
+        self.ended: Callable[[Ending], None] | None = None
+        self.usage: Usage | None = None
         self._stream = stream
         self._held = deque(held)
         self._tickets = tickets
@@ -53,10 +47,24 @@ class Reply:
         if attempt.call.request.stream:
             self._watchdog = Watchdog(attempt.target.timeouts.idle, attempt.deadline, loop)
 
+    def hold(self, tickets: list[Ticket]) -> None:
+        """These too end with the answer: after the others."""
+        self._tickets = tickets + self._tickets
+
+    @property
+    def attempts(self) -> Sequence[Tried]:
+        """The last is the one that answered."""
+        return self.decision.tried
+
+    @property
+    def waited(self) -> float:
+        """Seconds that were spent waiting for upstreams, up to the first content."""
+        return self.decision.waited
+
     @property
     def target(self) -> str:
         """provider/model that answered."""
-        return self.attempts[-1].name
+        return self.decision.tried[-1].name
 
     @property
     def headers(self) -> Mapping[str, str]:
@@ -76,25 +84,29 @@ class Reply:
         return self
 
     async def __anext__(self) -> Chunk:
-        if self._held:
-            return self._held.popleft()
         try:
-            if self._watchdog is None:
-                return await anext(self._stream)
-            return await self._watchdog.read(self._stream)
+            if self._held:
+                chunk = self._held.popleft()
+            elif self._watchdog is None:
+                chunk = await anext(self._stream)
+            else:
+                chunk = await self._watchdog.read(self._stream)
         except StopAsyncIteration:
-            self._settle(Outcome.OK)
+            self._settle(OK if self.usage is None else Ending(Outcome.OK, usage=self.usage))
             raise
         except ProviderError as failure:
-            self._settle(failure.outcome)
+            self._settle(Ending(failure.outcome, failure))
             raise
         except DeadlineExceeded:
-            self._settle(Outcome.IGNORED)
+            self._settle(IGNORED)
             raise
+        if chunk.usage is not None:
+            self.usage = chunk.usage
+        return chunk
 
     async def aclose(self) -> None:
         """Close the upstream. If the answer has not ended by now, nobody is to blame."""
-        self._settle(Outcome.IGNORED)
+        self._settle(IGNORED)
         await self._stream.aclose()
 
     async def __aenter__(self) -> Self:
@@ -103,7 +115,10 @@ class Reply:
     async def __aexit__(self, *exc_info: object) -> None:
         await self.aclose()
 
-    def _settle(self, outcome: Outcome) -> None:
+    def _settle(self, ending: Ending) -> None:
         if self._watchdog is not None:
             self._watchdog.stop()
-        settle_all(self._tickets, outcome, self._now())
+        if self._tickets:
+            settle_all(self._tickets, ending, self._now())
+            if self.ended is not None:
+                self.ended(ending)

@@ -5,33 +5,87 @@ What is made for every request is a NamedTuple: a frozen dataclass takes three t
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from enum import IntEnum
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from providers import Provider, Request
-from router.config import Retry, Timeouts
+from router.config import Hedge, Retry, Timeouts
+from router.measures.latency import Latency
+from router.measures.quantiles import Quantiles
+
+if TYPE_CHECKING:  # they need what is here
+    from router.experiments import Experiment
+    from router.policy import Guard
+
+Kind = TypeVar("Kind")
+Look = Callable[["Call", float], str | None]
 
 
-@dataclass(slots=True)
+class Priority(IntEnum):
+    """Who is turned away first when there is too much: the lowest."""
+
+    BATCH = 0
+    SHEDDABLE = 1
+    DEFAULT = 2
+    CRITICAL = 3
+
+
+@dataclass(slots=True, eq=False)
 class Live:
-    """The live numbers of a target. ``failures`` counts in a row, and an ok sets it back."""
+    """What is alive of a provider and model: one, shared by every route that names them. ``failures`` counts in a row,
+    and an ok sets it back; ``tokens`` is what is in flight, input + 2 x output; ``used``: when it was last asked;
+    ``limit`` is for requests of typical size; ``guards`` have the rest, and ``looks`` are what they say beforehand.
+    """
 
     in_flight: int = 0
+    tokens: int = 0
+    used: float = -math.inf
     failures: int = 0
     last_failure: str | None = None
+    limit: float = math.inf
+    latency: Latency = field(default_factory=Latency)
+    guards: tuple[Guard, ...] = ()
+    looks: tuple[Look, ...] = ()
+
+    def guarded_by(self, *guards: Guard, counted_by: Guard) -> None:
+        """In the order in which they are asked. ``counted_by`` comes last and never refuses."""
+        self.guards = (*guards, counted_by)
+        self.looks = tuple(guard.refusal for guard in guards)
+
+    def refusal(self, call: Call, now: float) -> str | None:
+        """The first guard's reason to refuse ``call``; None if none has one."""
+        for look in self.looks:
+            reason = look(call, now)
+            if reason is not None:
+                return reason
+        return None
+
+    def until(self, now: float) -> float | None:
+        """When it may be able again, on the loop's clock, if it cannot take anything now and knows."""
+        ends = [end for guard in self.guards if (end := guard.until(now)) is not None]
+        return max(ends, default=None)
+
+    def guard(self, kind: type[Kind]) -> Kind | None:
+        """The guard of this class, if there is one."""
+        return next((guard for guard in self.guards if isinstance(guard, kind)), None)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Target:
-    """A provider and a model: what a weight, a limit and, later, a breaker belong to.
+    """A provider and a model: what a weight, a limit and a breaker belong to.
 
-    ``model`` None passes on the name that the client asked for. Targets are compared by identity.
+    ``model`` None passes on the name that the client asked for. ``price`` is for a million tokens, output counted twice.
+    Targets are compared by identity; two of one id share their ``live``.
     """
 
     provider: Provider
     model: str | None
     weight: float = 1.0
     tier: int = 0
+    price: float | None = None
     timeouts: Timeouts = field(default_factory=Timeouts)
     live: Live = field(default_factory=Live)
 
@@ -45,13 +99,32 @@ class Target:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Mirror:
+    """``share`` of the calls, 0 to 1, are sent to ``target`` too."""
+
+    target: Target
+    share: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Route:
-    """A public model name and the targets that can serve it. ``total`` seconds bound all attempts together."""
+    """A public model name and the targets that can serve it. ``total`` seconds bound all attempts together;
+    ``outputs`` are the lengths of its latest answers in tokens; ``picked`` are the targets that no pin is needed for.
+    """
 
     model: str
     targets: tuple[Target, ...]
     total: float = 600.0
     retry: Retry = field(default_factory=Retry)
+    strategy: str = "weighted"
+    hedge: Hedge | None = None
+    mirror: Mirror | None = None
+    experiments: tuple[Experiment, ...] = ()
+    outputs: Quantiles = field(default_factory=Quantiles)
+    picked: tuple[Target, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "picked", tuple(target for target in self.targets if target.weight > 0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,16 +154,24 @@ class Pin:
 
 
 class Call(NamedTuple):
-    """One client request on its way. ``timeout``: the client's own limit in seconds, if it gave one."""
+    """One client request on its way. ``timeout``: the client's own limit in seconds, if it gave one. ``session`` names
+    what belongs together; ``retries``: how often the client says that it has tried this before.
+    """
 
     request: Request
     model: str
     pin: Pin | None = None
     timeout: float | None = None
+    priority: Priority = Priority.DEFAULT
+    session: str | None = None
+    retries: int = 0
 
 
 class Attempt(NamedTuple):
-    """One call to one target. ``number`` counts from 1; ``starts`` and ``deadline`` are on the loop's clock."""
+    """One call to one target. ``number`` counts from 1; ``starts`` and ``deadline`` are on the loop's clock. ``tokens``:
+    what it is expected to hold, input + 2 x output. ``after``: the target whose failure, or silence, it follows;
+    ``hedge``: that one still runs. ``forced``: every target is ejected, so ejections do not count.
+    """
 
     call: Call
     route: Route
@@ -98,6 +179,10 @@ class Attempt(NamedTuple):
     number: int
     starts: float
     deadline: float
+    tokens: int = 0
+    after: Target | None = None
+    hedge: bool = False
+    forced: bool = False
 
 
 class Tried(NamedTuple):

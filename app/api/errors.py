@@ -9,14 +9,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import orjson
 
 from providers import ProviderError
 from providers.errors import RateLimited, TimedOut
 from router import RouterError
-from router.errors import DeadlineExceeded, Exhausted, ModelNotFound, NoTarget, RequestRejected, UnknownPin
+from router.errors import (
+    AllRateLimited,
+    DeadlineExceeded,
+    Exhausted,
+    ModelNotFound,
+    NoTarget,
+    RequestRejected,
+    Shed,
+    UnknownPin,
+)
 
 INVALID, SERVER, UNAVAILABLE = "invalid_request_error", "server_error", "service_unavailable_error"
 MAX_RETRY_AFTER_SECONDS = 60  # beyond it one official SDK gives up and the other ignores it
@@ -71,6 +80,13 @@ DRAINING = ErrorAnswer(
 
 def answer_for(error: BaseException) -> ErrorAnswer:
     """Total: what is not in the table is a bug of ours, and says so without details."""
+    answer = _answer_for(error)
+    if isinstance(error, RouterError) and error.storm:
+        return replace(answer, headers={**answer.headers, **NO_RETRY})
+    return answer
+
+
+def _answer_for(error: BaseException) -> ErrorAnswer:
     match error:
         case ApiError():
             return error.answer
@@ -84,8 +100,14 @@ def answer_for(error: BaseException) -> ErrorAnswer:
             return ErrorAnswer(504, error.message, SERVER, "deadline_exceeded", headers=NO_RETRY)
         case Exhausted():
             return _exhausted(error)
+        case AllRateLimited():
+            headers = _retry_after(error.retry_after)
+            return ErrorAnswer(429, error.message, "rate_limit_error", "rate_limit_exceeded", headers=headers)
         case NoTarget():
-            return ErrorAnswer(503, error.message, UNAVAILABLE, "no_healthy_target", headers={"retry-after": "1"})
+            headers = _retry_after(error.retry_after)
+            return ErrorAnswer(503, error.message, UNAVAILABLE, "no_healthy_target", headers=headers)
+        case Shed():
+            return ErrorAnswer(503, error.message, UNAVAILABLE, "overloaded", headers=_retry_after(error.retry_after))
         case ProviderError():  # a stream that broke after its commit point
             return _failed(error)
         case RouterError():
@@ -103,11 +125,14 @@ def _in_upstream_words(error: RequestRejected) -> ErrorAnswer:
 def _exhausted(error: Exhausted) -> ErrorAnswer:
     """A 429 if every attempt met a rate limit; else the last failure decides: a timeout is a 504, all else a 502."""
     if error.throttled:
-        seconds = min(MAX_RETRY_AFTER_SECONDS, max(1, math.ceil(error.retry_after or 1)))
         limits = error.cause.headers if isinstance(error.cause, RateLimited) else {}
-        headers = {**limits, "retry-after": str(seconds)}
+        headers = {**limits, **_retry_after(error.retry_after)}
         return ErrorAnswer(429, error.message, "rate_limit_error", "rate_limit_exceeded", headers=headers)
     return _failed(error.cause, NO_RETRY)
+
+
+def _retry_after(seconds: float | None) -> dict[str, str]:
+    return {"retry-after": str(min(MAX_RETRY_AFTER_SECONDS, max(1, math.ceil(seconds or 1))))}
 
 
 def _failed(cause: ProviderError, headers: Mapping[str, str] | None = None) -> ErrorAnswer:

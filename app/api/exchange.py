@@ -10,6 +10,7 @@ from time import perf_counter
 
 from app.api.asgi import Scope
 from providers import Usage
+from router.decision import Decision
 from router.types import Tried
 
 # Unique by the process's own random part and a count: asking the kernel for each id would cost more than the rest.
@@ -19,29 +20,30 @@ _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
 
 
 class Exchange:
-    """Times are seconds on the stopwatch (``perf_counter``); ``waited`` is time spent waiting for upstreams."""
+    """Times are seconds on the stopwatch (``perf_counter``). ``decision`` is what inference adds: why it went where it
+    went; ``experiment`` is name=arm.
+    """
 
     __slots__ = (
-        "attempts",
         "bytes_in",
         "bytes_out",
         "client",
+        "decision",
         "end",
         "ended",
         "error",
+        "experiment",
         "first_byte",
         "headers",
         "method",
         "model",
         "path",
         "request_id",
-        "route_reason",
         "started",
         "status",
         "stream",
         "target",
         "usage",
-        "waited",
     )
 
     def __init__(self, scope: Scope) -> None:
@@ -57,13 +59,25 @@ class Exchange:
         self.model: str | None = None
         self.stream = False
         self.target: str | None = None
-        self.route_reason: str | None = None
-        self.attempts: Sequence[Tried] = ()
-        self.waited = 0.0
+        self.decision: Decision | None = None
+        self.experiment: str | None = None
         self.first_byte: float | None = None
         self.usage: Usage | None = None
         self.error: str | None = None
         self.end = "complete"  # or: cut, client_closed, client_stalled
+
+    @property
+    def attempts(self) -> Sequence[Tried]:
+        return () if self.decision is None else self.decision.tried
+
+    @property
+    def waited(self) -> float:
+        """Seconds that were spent waiting for upstreams, up to the first content."""
+        return 0.0 if self.decision is None else self.decision.waited
+
+    @property
+    def route_reason(self) -> str | None:
+        return None if self.decision is None else self.decision.reason
 
     def left(self, *, stalled: bool) -> None:
         """The client has gone, or was cut off since it took nothing: nobody saw the rest."""
@@ -89,6 +103,8 @@ class Exchange:
                 (b"x-target", self.target.encode()),
                 (b"x-route-reason", self.route_reason.encode()),
             ]
+        if self.experiment is not None:
+            headers.append((b"x-experiment", self.experiment.encode()))
         return headers
 
 

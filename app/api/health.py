@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Literal
 
 from fastapi import APIRouter, Response
@@ -9,6 +10,8 @@ from pydantic import BaseModel
 
 from app.wiring import Gateway
 from router import Target
+from router.policies.breaker import Breaker
+from router.policies.standing import Standing
 
 
 class Health(BaseModel):
@@ -16,20 +19,24 @@ class Health(BaseModel):
 
 
 class TargetState(BaseModel):
-    """`failures` counts in a row; `state` is failing while there are any."""
+    """`failures` counts in a row; `state` is failing while there are any and it is tried all the same. `breaker` is closed,
+    open, half_open or forced_open; `standing` is ok, drained or disabled.
+    """
 
     target: str
     model: str
     tier: int
     weight: float
-    state: Literal["ok", "failing"]
+    state: Literal["ok", "failing", "out"]
+    breaker: str
+    standing: str
     in_flight: int
     failures: int
     last_failure: str | None
 
 
 class Readiness(BaseModel):
-    status: Literal["ready", "draining"]
+    status: Literal["ready", "draining", "unavailable"]
     targets: list[TargetState]
 
 
@@ -43,34 +50,41 @@ def routes(gateway: Gateway) -> APIRouter:
     async def health() -> Health:
         return Health()
 
-    @api.get("/ready", summary="Ready to serve?", responses={503: {"model": Readiness, "description": "Draining"}})
+    @api.get("/ready", summary="Ready to serve?", responses={503: {"model": Readiness, "description": "Draining, or nothing can serve"}})
     @api.get("/readyz", include_in_schema=False)
     @api.get("/v1/ready", include_in_schema=False)
     async def ready(response: Response) -> Readiness:
+        """Unavailable if no target of any route can serve."""
+        now = asyncio.get_running_loop().time()
+        routes = [route for route in (*gateway.routes.named.values(), gateway.routes.anything) if route is not None]
+        targets = [_state(route.model, target, now) for route in routes for target in route.targets]
+        status: Literal["ready", "draining", "unavailable"] = "ready"
         if gateway.draining:
+            status = "draining"
+        elif all(target.state == "out" for target in targets):
+            status = "unavailable"
+        if status != "ready":
             response.status_code = 503
             response.headers["retry-after"] = "1"
-        return Readiness(
-            status="draining" if gateway.draining else "ready",
-            targets=[
-                _state(route.model, target)
-                for route in (*gateway.routes.named.values(), gateway.routes.anything)
-                if route is not None
-                for target in route.targets
-            ],
-        )
+        return Readiness(status=status, targets=targets)
 
     return api
 
 
-def _state(model: str, target: Target) -> TargetState:
+def _state(model: str, target: Target, now: float) -> TargetState:
     live = target.live
+    breaker, standing = live.guard(Breaker), live.guard(Standing)
+    state = "closed" if breaker is None else breaker.state_at(now)
+    stands = "ok" if standing is None else standing.state_at(now)
+    out = state in ("open", "forced_open") or stands in ("drained", "disabled")
     return TargetState(
         target=target.id,
         model=model,
         tier=target.tier,
         weight=target.weight,
-        state="failing" if live.failures else "ok",
+        state="out" if out else "failing" if live.failures else "ok",
+        breaker=state,
+        standing=stands,
         in_flight=live.in_flight,
         failures=live.failures,
         last_failure=live.last_failure,

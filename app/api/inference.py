@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from typing import Any
 
 import structlog
 
@@ -19,9 +18,12 @@ from app.api.errors import DRAINING, ApiError, answer_for
 from app.api.exchange import Exchange
 from app.api.fields import check, parse_object
 from app.api.respond import send_error, send_reply
+from app.api.wishes import retries_of, session_of, wished_arm, wished_pin, wished_priority, wished_timeout
 from providers import Endpoint, ProviderError, Request
-from router import Call, Dispatcher, Pin, RouterError, route_reason
+from router import Call, Decision, Dispatcher, Pin, RouterError
 from router.errors import RequestRejected
+from router.experiments import assign
+from router.mirrors import Mirrors
 from router.ownership import Ownership, response_id_in
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger("breakwater")
@@ -40,6 +42,7 @@ TRAVELLING = (
 class Inference:
     """One endpoint as an ASGI callable. ``finished`` is told of every exchange when it is over; ``metered``: the tokens
     of streams are counted also for clients that did not ask; ``ownership``: where it has ids that are continued later;
+    ``mirrors`` get copies of some;
     ``prepare`` makes the endpoint's body of the client's, if that is another.
     """
 
@@ -50,6 +53,7 @@ class Inference:
         limits: BodyLimits,
         finished: Callable[[Exchange], None],
         *,
+        mirrors: Mirrors,
         metered: bool = False,
         ownership: Ownership | None = None,
         prepare: Callable[[bytes], bytes] | None = None,
@@ -58,6 +62,7 @@ class Inference:
         self._dispatcher = dispatcher
         self._limits = limits
         self._finished = finished
+        self._mirrors = mirrors
         self._metered = metered
         self._ownership = ownership
         self._prepare = prepare
@@ -87,17 +92,16 @@ class Inference:
         call = self._call(exchange, body)
         del body
         with ClientWatch(receive, loop):
+            decision = exchange.decision = Decision()
             try:
-                reply = await self._dispatcher.open(call)
-            except RouterError as error:
-                exchange.attempts = error.attempts
-                exchange.waited = error.waited
-                if isinstance(error, RequestRejected):  # a target did answer: it found the request wrong
-                    exchange.target = error.attempts[-1].name
-                    exchange.route_reason = route_reason(error.attempts, call)
+                reply = await self._dispatcher.open(call, decision)
+            except RequestRejected:  # a target did answer: it found the request wrong
+                exchange.target = decision.tried[-1].name
                 raise
             if self._ownership is not None:
-                self._ownership.learn(response_id_in(reply.begun), reply.attempts[-1].target.provider.name)
+                self._ownership.learn(response_id_in(reply.begun), reply.answered.provider.name)
+            if decision.route is not None and decision.route.mirror is not None:
+                self._mirrors.offer(call, decision.route)
             del call  # past the commit point nobody needs the request, and a stream may last long
             async with reply:
                 await send_reply(exchange, reply, send)
@@ -119,10 +123,37 @@ class Inference:
         travelling["x-request-id"] = exchange.request_id
         now = int(time.time())
         request = Request(exchange.request_id, self._endpoint, body, fields, stream, travelling, now, self._metered)
-        pin = _pin(headers)
-        if pin is None and self._ownership is not None:
-            pin = self._ownership.pin_for(fields, self._dispatcher.routes.find(model))
-        return Call(request, model, pin, _timeout(headers))
+        session = session_of(headers)
+        return Call(
+            request,
+            model,
+            self._pin(exchange, request, session),
+            wished_timeout(headers),
+            wished_priority(headers),
+            session,
+            retries_of(headers),
+        )
+
+    def _pin(self, exchange: Exchange, request: Request, session: str | None) -> Pin | None:
+        """The client's wish, else where what it continues lives, else the arm of an experiment."""
+        pin, arm = wished_pin(exchange.headers), wished_arm(exchange.headers)
+        if pin is not None:
+            if arm is not None:
+                raise ApiError(400, "X-Provider-Priority and X-Experiment exclude each other", code="invalid_header")
+            return pin
+        route = self._dispatcher.routes.find(request.fields["model"])
+        if arm is None and self._ownership is not None:
+            pin = self._ownership.pin_for(request.fields, route)
+        if pin is not None or (not route.experiments and arm is None):
+            return pin
+        try:
+            assignment = assign(route.experiments, arm, session, request.id)
+        except ValueError as error:
+            raise ApiError(400, str(error), code="invalid_header") from None
+        if assignment is None:
+            return None
+        exchange.experiment = f"{assignment.experiment}={assignment.arm}"
+        return assignment.pin
 
 
 def _check_origin(headers: dict[bytes, bytes]) -> None:
@@ -130,22 +161,3 @@ def _check_origin(headers: dict[bytes, bytes]) -> None:
     media_type = headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
     if b"origin" in headers and media_type != b"application/json":
         raise ApiError(400, "Content-Type must be application/json", code="invalid_content_type")
-
-
-def _pin(headers: dict[bytes, bytes]) -> Pin | None:
-    value = headers.get(b"x-provider-priority")
-    if value is None:
-        return None
-    try:
-        return Pin.parse(value.decode("latin-1"))
-    except ValueError as error:
-        raise ApiError(400, f"X-Provider-Priority: {error}", code="invalid_header") from None
-
-
-def _timeout(headers: dict[bytes, bytes]) -> float | None:
-    value: Any = headers.get(b"x-deadline-ms")
-    if value is None:
-        return None
-    if not value.isdigit() or len(value) > 12 or int(value) == 0:
-        raise ApiError(400, "X-Deadline-Ms must be a whole number of milliseconds above 0", code="invalid_header")
-    return int(value) / 1000

@@ -44,6 +44,7 @@ class MetricsSummary(BaseModel):
     targets: dict[str, TargetSummary]
 
 
+NOBODYS_FAULT = ("cancelled", "hedge_loser")
 _TEXT = {"schema": {"type": "string"}}
 _CONTENT = {
     "model": MetricsSummary,
@@ -82,7 +83,7 @@ def summary(metrics: Metrics) -> MetricsSummary:
     for (target, outcome), cell in metrics.attempts.cells.items():
         row = targets.setdefault(target, TargetSummary())
         row.attempts += cell.value
-        row.failed_attempts += 0 if outcome[0] in "23" else cell.value
+        row.failed_attempts += 0 if outcome[0] in "23" or outcome in NOBODYS_FAULT else cell.value
     for (target,), cell in metrics.in_flight.cells.items():
         targets.setdefault(target, TargetSummary()).in_flight = cell.value
     durations = [(labels[3], cell.count, cell.sum) for labels, cell in metrics.duration.cells.items()]

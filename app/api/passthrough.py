@@ -30,7 +30,7 @@ from app.wiring import Gateway
 from providers import ProviderError
 from providers.errors import Misconfigured
 from providers.forwarding import Forwarding, Forwards, Patience
-from router import Target
+from router import Decision, Target
 from router.ownership import MAX_RESPONSES, Ownership
 from router.types import Tried
 
@@ -109,13 +109,15 @@ class Passthrough:
         _check(exchange, scope)
         destination = self._destination(wanted)
         target = destination.target
-        exchange.target, exchange.route_reason = target.id, destination.reason
+        exchange.target = target.id
+        decision = exchange.decision = Decision()
+        decision.reason = destination.reason
         request = outgoing(exchange, scope)
         began = perf_counter()
 
         def tried(label: str) -> None:
-            exchange.waited = perf_counter() - began
-            exchange.attempts = (Tried(target, target.id, label, exchange.waited),)
+            decision.waited = perf_counter() - began
+            decision.tried = [Tried(target, target.id, label, decision.waited)]
 
         try:
             with closing(await destination.provider.forward(request, self._patience())) as forwarding:

@@ -21,10 +21,7 @@ _EVENT_STREAM = [
 
 async def send_reply(exchange: Exchange, reply: Reply, send: Send) -> None:
     """Raises what ``Reply`` raises, also when the answer has begun: ``send_error`` knows what to do then."""
-    exchange.attempts = reply.attempts
-    exchange.waited = reply.waited
     exchange.target = reply.target
-    exchange.route_reason = reply.route_reason
     if reply.media_type == "text/event-stream":
         await _send_stream(exchange, reply, send)
     else:

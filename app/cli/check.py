@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import sys
 from collections.abc import Sequence
-from itertools import groupby, starmap
+from itertools import groupby
 from pathlib import Path
-from typing import Any
 
 import click
 from rich.console import Console
@@ -52,7 +50,7 @@ def check(file: Path | None, strict: bool, as_json: bool, print_schema: bool) ->
     found = [("error", problem) for problem in examined.errors]
     found += [("warning", problem) for problem in examined.warnings]
     if as_json:
-        problems = list(starmap(_described, found))
+        problems = [problem.as_json(severity) for severity, problem in found]
         click.echo(json.dumps({"usable": examined.loaded is not None, "problems": problems}, indent=2))
     else:
         _report(examined, found)
@@ -64,20 +62,6 @@ def _schema() -> str:
         return json.dumps(schema(installed_kinds()), indent=2, ensure_ascii=False)
     except SettingsError as error:
         fail("There is no schema:", str(error))
-
-
-def _described(severity: str, problem: Problem) -> dict[str, Any]:
-    """``file`` and ``line`` are null for what stands in no file; ``where`` says it in any case."""
-    in_file = re.fullmatch(r"(.+):(\d+)", problem.where)
-    return {
-        "severity": severity,
-        "where": problem.where,
-        "file": in_file[1] if in_file else None,
-        "line": int(in_file[2]) if in_file else None,
-        "key": problem.key or None,
-        "message": problem.message,
-        "suggestion": problem.suggestion,
-    }
 
 
 def _report(examined: Examined, found: Sequence[tuple[str, Problem]]) -> None:

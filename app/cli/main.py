@@ -12,6 +12,7 @@ from app.version import installed_version
 COMMANDS = {
     "serve": ("app.cli.serve:serve", "Serve the gateway."),
     "check": ("app.cli.check:check", "Check a configuration: what is wrong, what looks odd, what it would serve."),
+    "explain": ("app.cli.explain:explain", "Show where a request would go and why, without sending it."),
     "demo": ("app.cli.demo:demo", "Watch a provider fail, and clients that do not notice. Needs no key."),
     "ask": ("app.cli.ask:ask", "Ask a gateway one question, with the official openai client."),
     "local-model": ("app.cli.local_model:local_model", "Serve a small real model on llama.cpp's own server."),

@@ -6,6 +6,7 @@ import functools
 import gc
 import multiprocessing
 import os
+import secrets
 import shutil
 import signal
 import socket
@@ -13,12 +14,14 @@ import sys
 import time
 from pathlib import Path
 from types import FrameType
+from typing import NamedTuple
 
 import click
 import structlog
 import uvicorn
 from uvicorn.supervisors import Multiprocess
 
+from app.admin.app import Door
 from app.api.asgi import App
 from app.api.edge import Edge
 from app.cli.failing import fail
@@ -26,13 +29,26 @@ from app.main import create_app
 from app.observability.logs import configure
 from app.server.listening import bind, url_of
 from app.server.protocol import Protocol
-from app.settings import Loaded, ServerSettings, SettingsError, load
+from app.settings import Loaded, Settings, SettingsError, load
 from app.wiring import build
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger("breakwater")
 
 # Longer than the idle time of common load balancers and client pools, so that they close first.
 KEEP_ALIVE_SECONDS = 75
+# Whoever reaches it can stop traffic: only this machine does.
+ADMIN_HOST = "127.0.0.1"
+TOKEN_BYTES = 24
+
+
+class Beside(NamedTuple):
+    """What is served beside the API."""
+
+    metrics: socket.socket | None = None
+    admin: Door | None = None
+
+
+NOTHING = Beside()
 
 
 @click.command()
@@ -52,12 +68,12 @@ def serve(config_file: Path | None, host: str | None, port: int | None, workers:
     loaded = _load()
     server_settings = loaded.settings.server
     listener = _bind(server_settings.host, server_settings.port, "choose another port with --port.")
-    # Several processes have numbers of their own, and one port can show those of one only.
-    metrics = None if workers > 1 else _metrics_listener(server_settings)
+    # Several processes have numbers and states of their own, and one port can show those of one only.
+    beside = NOTHING if workers > 1 else _beside(loaded.settings)
     configure(loaded.settings.telemetry.log_level)
     config = uvicorn.Config(
         # Worker processes import it by its name.
-        "app.cli.serve:worker_app" if workers > 1 else functools.partial(worker_app, metrics),
+        "app.cli.serve:worker_app" if workers > 1 else functools.partial(worker_app, beside),
         factory=True,
         workers=workers,
         loop="uvloop",
@@ -72,7 +88,7 @@ def serve(config_file: Path | None, host: str | None, port: int | None, workers:
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=int(server_settings.drain_seconds),
     )
-    _announce(loaded, listener, metrics)
+    _announce(loaded, listener, beside, workers)
     # Uvicorn takes these over while it runs; a second signal while the process is leaving changes nothing.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)
@@ -83,13 +99,13 @@ def serve(config_file: Path | None, host: str | None, port: int | None, workers:
     log.info("stopped", pid=os.getpid())
 
 
-def worker_app(metrics_listener: socket.socket | None = None) -> App:
+def worker_app(beside: Beside = NOTHING) -> App:
     """What each process serves. The settings have been checked by the parent already."""
     settings = _load().settings
     configure(settings.telemetry.log_level)
     worker = None if multiprocessing.parent_process() is None else str(os.getpid())
     gateway = build(settings, started=int(time.time()))
-    app = create_app(gateway, metrics_listener=metrics_listener, worker=worker)
+    app = create_app(gateway, metrics_listener=beside.metrics, admin_door=beside.admin, worker=worker)
     # What is here now stays: without this, each full collection walks all imported code again (-15 % on the hot road).
     gc.collect()
     gc.freeze()
@@ -136,11 +152,20 @@ def _bind(host: str, port: int, advice: str) -> socket.socket:
         fail(f"Cannot listen on {host}:{port}: {reason}.", f"Another gateway may be running; {advice}")
 
 
-def _metrics_listener(server: ServerSettings) -> socket.socket | None:
-    if server.metrics_port is None:
-        return None
-    advice = "choose another server.metrics_port (BREAKWATER_SERVER__METRICS_PORT), 0 for any, or null for none."
-    return _bind(server.host, server.metrics_port, f"this port is for metrics: {advice}")
+def _beside(settings: Settings) -> Beside:
+    server, token = settings.server, settings.admin.token
+    metrics = admin = None
+    if server.metrics_port is not None:
+        metrics = _bind(server.host, server.metrics_port, _advice("metrics", "metrics_port"))
+    if server.admin_port is not None:
+        listener = _bind(ADMIN_HOST, server.admin_port, _advice("the admin API", "admin_port"))
+        admin = Door(listener, token.get_secret_value() if token is not None else secrets.token_urlsafe(TOKEN_BYTES))
+    return Beside(metrics, admin)
+
+
+def _advice(what: str, name: str) -> str:
+    variable = f"BREAKWATER_SERVER__{name.upper()}"
+    return f"this port is for {what}: choose another server.{name} ({variable}), 0 for any, or null for none."
 
 
 def _program() -> str:
@@ -148,14 +173,26 @@ def _program() -> str:
     return "breakwater" if shutil.which("breakwater") else os.path.relpath(Path(sys.executable).parent / "breakwater")
 
 
-def _announce(loaded: Loaded, listener: socket.socket, metrics_listener: socket.socket | None) -> None:
+def _announce(loaded: Loaded, listener: socket.socket, beside: Beside, workers: int) -> None:
     url = url_of(listener)
-    metrics = f"{url if metrics_listener is None else url_of(metrics_listener)}/metrics"
+    metrics = f"{url if beside.metrics is None else url_of(beside.metrics)}/metrics"
     models = [route.model for route in loaded.settings.routes]
-    log.info("serving", url=url, metrics=metrics, configuration=loaded.source, models=models, pid=os.getpid())
+    admin, made = _admin_told(loaded.settings, beside.admin, workers)
+    facts = {"url": url, "metrics": metrics, "admin": admin, "configuration": loaded.source, "models": models}
+    log.info("serving", **facts, pid=os.getpid())
     if sys.stdout.isatty():
         click.echo(
             f"\n  {click.style('Breakwater', bold=True)} is serving {loaded.source}\n\n"
-            f"    API      {url}/v1\n    docs     {url}/docs\n    ready    {url}/ready\n    metrics  {metrics}\n\n"
+            f"    API      {url}/v1\n    docs     {url}/docs\n    ready    {url}/ready\n    metrics  {metrics}\n"
+            f"    admin    {admin}\n\n"
             f"  Try:  {_program()} ask --stream 'Say hello.' --url {url}\n"
         )
+    if made is not None:
+        click.echo(f"  The admin API's token, for this run only: {made}\n", err=True)  # not where logs go
+
+
+def _admin_told(settings: Settings, door: Door | None, workers: int) -> tuple[str, str | None]:
+    """Where the admin API is, or why it is not; and its token, if that was made just now."""
+    if door is not None:
+        return url_of(door.listener), None if settings.admin.token is not None else door.token
+    return ("off: it would show one of several workers only" if workers > 1 else "off: server.admin_port is null"), None

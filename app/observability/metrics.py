@@ -11,6 +11,7 @@ from http import HTTPStatus
 from typing import NamedTuple
 
 from app.api.exchange import Exchange
+from app.observability.containment import Containment
 from app.observability.ending import OK, ending_of
 from app.observability.numbers import Count, Family, Histogram, counter, gauge, histogram
 from app.wiring import Gateway
@@ -65,6 +66,7 @@ class Metrics:
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
+        self._containment = Containment(gateway)
         self._cells: dict[_Kind, _Cells] = {}
         self._attempts: dict[tuple[Target, str], Count] = {}
         self.requests = counter(
@@ -113,16 +115,14 @@ class Metrics:
             self.first_token,
             self.per_token,
             self.tokens,
+            *self._containment.families,
         )
 
     def look(self) -> None:
-        """Read what is not counted but seen: the targets' live numbers. Several targets may have one id."""
-        running = {(target.id,): 0 for route in routes_of(self._gateway) for target in route.targets}
-        for route in routes_of(self._gateway):
-            for target in route.targets:
-                running[target.id,] += target.live.in_flight
-        for values, count in running.items():
-            self.in_flight.at(*values).value = count
+        """Read what is not counted but seen: the targets' live numbers."""
+        for target, live in self._gateway.lives.items():
+            self.in_flight.at(target).value = live.in_flight
+        self._containment.look()
 
     def __call__(self, exchanges: Sequence[Exchange]) -> None:
         named, anything = self._gateway.routes.named, self._gateway.routes.anything

@@ -34,6 +34,15 @@ class Draft:
                 return place
         return self.places.get((), self.label)
 
+    def holds(self, location: Location) -> bool:
+        """Whether it was given, in the file or by the environment."""
+        holder: Any = self.data
+        for part in location:
+            if not _has(holder, part):
+                return False
+            holder = holder[part]
+        return True
+
     def refuse(self, location: Location, message: str, suggestion: str | None = None, where: str | None = None) -> None:
         self.faulty.add(location)
         self.problems.append(Problem(where or self.where(location), written(location), message, suggestion))
@@ -91,6 +100,12 @@ class Draft:
         self.places = _without(self.places, location)
         self._unreadable = _without(self._unreadable, location)
         self.faulty = {inner for inner in self.faulty if inner[: len(location)] != location}
+
+
+def _has(holder: Any, part: str | int) -> bool:
+    if isinstance(holder, dict):
+        return part in holder
+    return isinstance(holder, list) and isinstance(part, int) and part < len(holder)
 
 
 def _without(memory: dict[Location, T], location: Location) -> dict[Location, T]:

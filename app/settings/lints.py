@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import is_dataclass
 from itertools import chain
 from typing import Any
 from urllib.parse import urlsplit
 
-from app.settings.checks import attempts_of
+from app.settings import bounds, failover, routing
 from app.settings.draft import Draft
-from app.settings.model import ProviderSettings, Settings, TargetSettings
+from app.settings.failover import picked
+from app.settings.levels import Levels
+from app.settings.model import ProviderSettings, Settings
 from app.settings.options import secret_names
 from app.settings.problems import Finding, Location
+from app.settings.scalars import MIN_SECRET
 from providers import Endpoint
 
-# What no real key is as short as: "none", "EMPTY" and "unused" are what servers without keys are given.
-MIN_SECRET = 8
 _SECRET_HEADERS = ("auth", "key", "token", "secret", "cookie", "password", "credential")
 _ENDPOINTS = (*(f"/{endpoint.value}" for endpoint in Endpoint), "/models")
 _PORTS = {"http": 80, "https": 443}
@@ -24,10 +25,13 @@ _PORTS = {"http": 80, "https": 443}
 
 def lint(settings: Settings, draft: Draft) -> None:
     """Add to the draft's warnings."""
+    levels = Levels(settings, draft)
     findings = chain(
-        _no_failover(settings),
+        failover.lint(settings, levels),
+        bounds.lint(levels),
+        routing.lint(settings),
         _same_server(settings, draft),
-        _no_time(settings, draft),
+        _no_time(settings, levels),
         _plain_secrets(settings, draft),
         _odd_paths(settings),
     )
@@ -35,21 +39,12 @@ def lint(settings: Settings, draft: Draft) -> None:
         draft.warn(location, message, *suggestion)
 
 
-def _no_failover(settings: Settings) -> Iterator[Finding]:
-    for n, route in enumerate(settings.routes):
-        attempts, at = attempts_of(settings, n)
-        count = len(_picked(route.targets))
-        if attempts == 1 and count > 1:
-            message = f'with 1 attempt, none of the {count} targets of the route for model "{route.model}"'
-            yield at, f"{message} stands in for another that fails"
-
-
 def _same_server(settings: Settings, draft: Draft) -> Iterator[Finding]:
     """Other keys are other limits, so those count as another server."""
     options = {provider.name: provider.options for provider in settings.providers}
     for n, route in enumerate(settings.routes):
         first: dict[Any, int] = {}
-        for m, target in _picked(route.targets):
+        for m, target in picked(route.targets):
             own = options[target.provider]
             if not hasattr(own, "base_url"):
                 continue
@@ -66,51 +61,40 @@ def _server(base_url: str) -> tuple[str, str | None, int | None, str]:
     return parts.scheme, parts.hostname, parts.port or _PORTS.get(parts.scheme), parts.path.rstrip("/")
 
 
-def _no_time(settings: Settings, draft: Draft) -> Iterator[Finding]:
+def _no_time(settings: Settings, levels: Levels) -> Iterator[Finding]:
     """Failover from a target that hangs starts when its timeout is over, if ``total`` leaves any time."""
     for n, route in enumerate(settings.routes):
-        attempts, _ = attempts_of(settings, n)
-        targets = sorted((target for _, target in _picked(route.targets)), key=lambda target: target.tier)
-        if attempts == 1 or len(targets) < 2:
+        targets = sorted(((target.tier, m) for m, target in picked(route.targets)))
+        if levels.routes[n]["retry.max_attempts"].value == 1 or len(targets) < 2:
             continue
-        total, at = _total(settings, n, draft)
-        first = [target for target in targets if target.tier == targets[0].tier]
+        total, place = levels.routes[n]["timeouts.total"]
+        at = place or ("routes", n)
+        first = [m for tier, m in targets if tier == targets[0][0]]
         for phase, what in (("first_token", "stream"), ("attempt", "plain request")):
-            seconds = [_seconds(phase, settings, n, target) for target in first]
-            if min(seconds) >= total:
-                message = f"a {what} that hangs never fails over: {phase} ({min(seconds):g} s)"
+            seconds = min(levels.targets[n][m][f"timeouts.{phase}"].value for m in first)
+            if seconds >= total:
+                message = f"a {what} that hangs never fails over: {phase} ({seconds:g} s)"
                 yield at, f"{message} leaves nothing of total ({total:g} s)"
-        for tier in sorted({target.tier for target in targets} - {targets[0].tier}):
-            before = [_seconds("first_token", settings, n, target) for target in targets if target.tier < tier]
+        for tier in sorted({tier for tier, _ in targets[len(first) :]}):
+            before = [levels.targets[n][m]["timeouts.first_token"].value for lower, m in targets if lower < tier]
             if len(before) > 1 and min(before) < total <= sum(before):
                 message = f"tier {tier} is never reached if the targets before it hang"
                 yield at, f"{message}: first_token adds up to {sum(before):g} s, total is {total:g} s"
                 break
 
 
-def _seconds(phase: str, settings: Settings, n: int, target: TargetSettings) -> float:
-    for level in (target.timeouts, settings.routes[n].timeouts, settings.defaults.timeouts):
-        seconds: float | None = getattr(level, phase, None)
-        if seconds is not None:
-            return seconds
-    raise AssertionError("defaults have every timeout")
-
-
-def _total(settings: Settings, n: int, draft: Draft) -> tuple[float, Location]:
-    """In seconds, and where it was written; at the route if nowhere."""
-    own = settings.routes[n].timeouts
-    if own is not None and own.total is not None:
-        return own.total, ("routes", n, "timeouts", "total")
-    at: Location = ("defaults", "timeouts", "total")
-    return settings.defaults.timeouts.total, at if at in draft.places else ("routes", n)
-
-
 def _plain_secrets(settings: Settings, draft: Draft) -> Iterator[Finding]:
-    for n, provider in enumerate(settings.providers):
-        for location, what in _written_secrets(provider, ("providers", n)):
-            if draft.is_literal(location):
-                name = f"{provider.name}_{location[-1]}".upper().translate(_UNDERSCORES)
-                yield location, f"{what} stands here in plain text; write ${{{name}}} and set it in the environment"
+    found: list[tuple[Location, str, str]] = [
+        (location, what, f"{provider.name}_{location[-1]}")
+        for n, provider in enumerate(settings.providers)
+        for location, what in _written_secrets(provider, ("providers", n))
+    ]
+    if settings.admin.token is not None:
+        found.append((("admin", "token"), "a secret", "admin_token"))
+    for location, what, name in found:
+        if draft.is_literal(location):
+            variable = name.upper().translate(_UNDERSCORES)
+            yield location, f"{what} stands here in plain text; write ${{{variable}}} and set it in the environment"
 
 
 _UNDERSCORES = str.maketrans("-.", "__")
@@ -147,8 +131,3 @@ def _odd_paths(settings: Settings) -> Iterator[Finding]:
 
 def _has_version(path: str) -> bool:
     return any(part[:1] == "v" and part[1:2].isdigit() for part in path.split("/"))
-
-
-def _picked(targets: Collection[TargetSettings]) -> list[tuple[int, TargetSettings]]:
-    """Those that are reached without a pin."""
-    return [(m, target) for m, target in enumerate(targets) if target.weight > 0]

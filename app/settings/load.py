@@ -57,6 +57,20 @@ def examine(path: Path | None, environ: Mapping[str, str], cwd: Path) -> Examine
         draft, source = _begun(path, environ, cwd)
     except SettingsError as error:
         return Examined(None, error.problems)
+    return _examined(draft, source, known, environ)
+
+
+def examine_text(text: str, label: str, environ: Mapping[str, str]) -> Examined:
+    """As if it stood in a file called ``label``."""
+    try:
+        known = installed_kinds()
+        draft = read(text, label, environ)
+    except SettingsError as error:
+        return Examined(None, error.problems)
+    return _examined(draft, label, known, environ)
+
+
+def _examined(draft: Draft, source: str, known: Mapping[str, Kind], environ: Mapping[str, str]) -> Examined:
     overlay(draft, environ)
     settings = validate(draft, known)
     check(settings or salvage(draft, known), draft)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from difflib import get_close_matches
+from typing import Any
 
 THIS_VERSION = "0.1"
 
@@ -28,6 +30,19 @@ class Problem:
         """All but where."""
         text = f"{self.key}: {self.message}" if self.key else self.message
         return text if self.suggestion is None else f'{text}; did you mean "{self.suggestion}"?'
+
+    def as_json(self, severity: str) -> dict[str, Any]:
+        """``file`` and ``line`` are null for what stands in no file; ``where`` says it in any case."""
+        in_file = re.fullmatch(r"(.+):(\d+)", self.where)
+        return {
+            "severity": severity,
+            "where": self.where,
+            "file": in_file[1] if in_file else None,
+            "line": int(in_file[2]) if in_file else None,
+            "key": self.key or None,
+            "message": self.message,
+            "suggestion": self.suggestion,
+        }
 
     def __str__(self) -> str:
         return f"{self.where}: {self.said}"

@@ -11,15 +11,34 @@ from ipaddress import ip_network
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
-from annotated_types import Ge, Gt
-from pydantic import AfterValidator, AllowInfNan, BeforeValidator, PlainValidator, WithJsonSchema
+from annotated_types import Ge, Gt, Le
+from pydantic import (
+    AfterValidator,
+    AllowInfNan,
+    BeforeValidator,
+    PlainValidator,
+    SecretStr,
+    StringConstraints,
+    WithJsonSchema,
+)
 
 from providers.law import SHAPES, Law
+
+# What no real key is as short as: "none", "EMPTY" and "unused" are what servers without keys are given.
+MIN_SECRET = 8
+DAY = 86_400
+LEAST_SHARE = 0.0001
 
 
 def _no_truth_value(value: Any) -> Any:
     if isinstance(value, bool):
         raise ValueError("must be a number, not true or false (YAML reads yes, no, on and off as these)")  # noqa: TRY004
+    return value
+
+
+def _no_trifle(value: float) -> float:
+    if 0 < value < LEAST_SHARE:
+        raise ValueError(f"must be at least {LEAST_SHARE}")
     return value
 
 
@@ -116,6 +135,34 @@ def plain(value: str) -> str:
     return value
 
 
+def _token(value: SecretStr | None) -> SecretStr | None:
+    text = value.get_secret_value() if value is not None else None
+    if text is not None and (len(text) < MIN_SECRET or not (text.isascii() and text.isprintable()) or " " in text):
+        need = f"must be at least {MIN_SECRET} characters, printable ASCII without spaces"
+        raise ValueError(f"{need}; left out, one is made at each start")
+    return value
+
+
+_QUANTILE = r"p[5-9][0-9](\.[0-9])?"
+
+
+def _hedge_delay(value: Any) -> float | str:
+    number = _numeric(_no_truth_value(value))
+    if isinstance(number, int | float) and 0 < number <= DAY:
+        return float(number)
+    if not (isinstance(value, str) and re.fullmatch(_QUANTILE, value)):
+        raise ValueError("must be seconds, above 0, or a quantile from p50 to p99.9, such as p95")
+    return value
+
+
+_HEDGE_DELAY = {
+    "anyOf": [
+        {"type": "number", "exclusiveMinimum": 0, "maximum": DAY},
+        {"type": "string", "pattern": f"^{_QUANTILE}$"},
+    ]
+}
+
+
 def _upper(value: Any) -> Any:
     return value.upper() if isinstance(value, str) else value
 
@@ -125,9 +172,25 @@ Number = Annotated[float, AllowInfNan(False), BeforeValidator(_no_truth_value)]
 Natural = Annotated[Whole, Ge(0)]
 NotNegative = Annotated[Number, Ge(0)]
 Positive = Annotated[Number, Gt(0)]
+Seconds = Annotated[Positive, Le(DAY)]
+Count = Annotated[Whole, Ge(1), Le(1_000_000)]
+Ratio = Annotated[Number, Ge(0), Le(1), AfterValidator(_no_trifle)]
+Share = Annotated[Number, Gt(0), Le(1), AfterValidator(_no_trifle)]
+PerSecond = Annotated[Number, Ge(0), Le(10_000)]
+Text = Annotated[str, StringConstraints(min_length=1)]
+Name = Annotated[str, StringConstraints(pattern=r"\A[A-Za-z0-9._-]{1,64}\z")]
+# Ends up in response headers.
+ModelName = Annotated[str, StringConstraints(min_length=1, max_length=256), AfterValidator(plain)]
+HedgeDelay = Annotated[float | str, PlainValidator(_hedge_delay), WithJsonSchema(_HEDGE_DELAY)]
 ParsedLaw = Annotated[Law, PlainValidator(_law), WithJsonSchema(_law_schema())]
 PathPattern = Annotated[str, AfterValidator(_path_pattern), WithJsonSchema({"type": "string", "pattern": f"^{_PATH}$"})]
 Network = Annotated[str, AfterValidator(_network)]
 UPPER = BeforeValidator(_upper)
 WEB_ADDRESS = (AfterValidator(_web_address), WithJsonSchema({"type": "string", "pattern": r"^https?://[^\s?#]+$"}))
 SECRET = (BeforeValidator(_secret), AfterValidator(_one_line))
+Token = Annotated[
+    SecretStr | None,
+    BeforeValidator(_secret),
+    AfterValidator(_token),
+    WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "null"}]}),
+]

@@ -11,32 +11,21 @@ from pydantic_core import ErrorDetails
 
 from app.settings.draft import Draft
 from app.settings.environment import names_of, nearest_variable, variable_of
-from app.settings.model import ProviderSettings, Reading, Settings
+from app.settings.model import ProviderSettings, Settings
 from app.settings.options import option_names
 from app.settings.problems import Location, nearest, not_yet, unknown, written
+from app.settings.section import Reading
 from providers import Kind
 
 # What the configuration has in a later version, by the key's place, positions left out.
 LATER = {
-    *(
-        "shedding",
-        "auth",
-        "limits",
-        "ledger",
-        "guardrails",
-        "cache",
-        "chaos",
-        "slo",
-        "recorder",
-        "admin",
-    ),
+    *("auth", "limits", "ledger", "guardrails", "cache", "chaos", "slo", "recorder"),
     *("telemetry.otlp_endpoint", "telemetry.trace_sample", "telemetry.content"),
-    *("routes[].mirror", "routes[].hedge"),
-    *(
-        f"{level}.{key}"
-        for level in ("defaults", "routes[]", "routes[].targets[]")
-        for key in ("breaker", "concurrency", "retry.budget", "retry.concurrency", "retry.backoff.throttle_base")
-    ),
+}
+
+# What stands in the wrong place, by that place.
+_ELSEWHERE = {
+    "routes[].targets[].retry": "belongs into the route: its attempts go to all of its targets",
 }
 
 _WORDS = {
@@ -56,8 +45,9 @@ _WORDS = {
     "model_type": "must be a mapping of keys to values",
     "dict_type": "must be a mapping of keys to values",
     "mapping_type": "must be a mapping of keys to values",
-    "too_short": "needs at least one",
 }
+
+_COUNTS = {1: "one", 2: "two"}
 
 
 def validate(draft: Draft, kinds: Mapping[str, Kind]) -> Settings | None:
@@ -83,6 +73,8 @@ def _report(draft: Draft, error: ErrorDetails, kinds: Mapping[str, Kind]) -> Non
         case "unknown_kind":
             given = str(_at(draft.data, location))
             draft.refuse(location, error["msg"], nearest(given, error["ctx"]["known"]))
+        case "too_short":
+            draft.refuse(location, f"needs at least {_COUNTS[error['ctx']['min_length']]}")
         case _ if _reaches_too_far(draft, location):
             _report_unknown(draft, location, kinds)
         case kind if not draft.is_unreadable(location):
@@ -99,8 +91,8 @@ def _reaches_too_far(draft: Draft, location: Location) -> bool:
 
 def _report_unknown(draft: Draft, location: Location, kinds: Mapping[str, Kind]) -> None:
     place = re.sub(r"\[\d+\]", "[]", written(location))
-    if place in LATER:
-        draft.refuse(location, not_yet(str(location[-1])))
+    if place in LATER or place in _ELSEWHERE:
+        draft.refuse(location, _ELSEWHERE.get(place) or not_yet(str(location[-1])))
         return
     message, suggestion = unknown("key", str(location[-1]), _known_keys(draft, location[:-1], kinds))
     variables = {
@@ -121,7 +113,7 @@ def _as_written(draft: Draft, error: ErrorDetails) -> Location:
     if location[:1] == ("providers",) and location[2:3] == ("options",):
         location = (*location[:2], *location[3:])
     for length in range(len(location)):
-        if not _has(_at(draft.data, location[:length]), location[length]):
+        if not draft.holds(location[: length + 1]):
             return location[: length + (error["type"] == "missing")]
     return location
 
@@ -130,12 +122,6 @@ def _at(data: Any, location: Location) -> Any:
     for part in location:
         data = data[part]
     return data
-
-
-def _has(holder: Any, part: str | int) -> bool:
-    if isinstance(holder, Mapping):
-        return part in holder
-    return isinstance(holder, list) and isinstance(part, int) and part < len(holder)
 
 
 def _known_keys(draft: Draft, location: Location, kinds: Mapping[str, Kind]) -> list[str]:

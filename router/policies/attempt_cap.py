@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from router.errors import Refused
-from router.policy import Settle, no_settlement
 from router.types import Attempt
 
 
 class AttemptCap:
-    def admit(self, attempt: Attempt, now: float) -> Settle:
+    def admit(self, attempt: Attempt, now: float) -> None:
         if attempt.number > attempt.route.retry.max_attempts:
-            raise Refused("max_attempts", final=True)
-        return no_settlement
+            raise Refused("max_attempts", final=not attempt.hedge)

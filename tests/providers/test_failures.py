@@ -176,6 +176,22 @@ def test_no_message_repeats_an_error_inside_an_answer(error):
     assert "sk-" not in str(from_event(error, "up"))
 
 
+@pytest.mark.parametrize(
+    ("said", "heard"), [("true", True), ("false", False), ("", None), ("maybe", None), (None, None)]
+)
+@pytest.mark.parametrize("status", [401, 307, 408, 429, 500, 503, 529])
+def test_the_upstream_s_word_on_another_attempt_is_kept(status, said, heard):
+    headers = {} if said is None else {"x-should-retry": said}
+    assert from_status(status, headers, b"", "up").should_retry is heard
+
+
+def test_an_exhausted_quota_keeps_what_the_upstream_said_of_retries():
+    headers = {"retry-after": "3600", "x-should-retry": "false"}
+    error = from_status(429, headers, b'{"error":{"code":"insufficient_quota"}}', "up")
+    assert isinstance(error, QuotaExhausted)
+    assert (error.retry_after, error.should_retry) == (3600.0, False)
+
+
 # --- Retry-After ------------------------------------------------------------------------------------------------
 
 NOON = "Mon, 01 Jan 2024 12:00:00 GMT"

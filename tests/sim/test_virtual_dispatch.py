@@ -21,15 +21,16 @@ ROOT = Path(__file__).parents[2]
 if __name__ == "__main__":
     sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "support")]
 
-from worlds import Books, call_for  # noqa: E402 - as a program it sets its path first
+from worlds import Books, alive, call_for  # noqa: E402 - as a program it sets its path first
 
 from providers import ProviderError  # noqa: E402
 from providers.law import Law  # noqa: E402
 from providers.mock import Mock, MockOptions  # noqa: E402
 from router import Backoff, Call, Dispatcher, Retry, Route, RouterError, Routes, Target, Timeouts  # noqa: E402
+from router.config import Shedding  # noqa: E402
+from router.gate import Gate  # noqa: E402
 from router.policies.attempt_cap import AttemptCap  # noqa: E402
 from router.policies.deadline import Deadline  # noqa: E402
-from router.policies.in_flight import InFlight  # noqa: E402
 from router.sim import VirtualLoop  # noqa: E402
 
 PACE = {"token_interval": Law("exponential", 0.05), "tokens": Law("uniform", 1, 5)}
@@ -49,10 +50,13 @@ class Simulation:
         self.books = Books()
         self.mocks = list(starmap(Mock, LAWS.items()))
         weights, tiers = (6.0, 3.0, 1.0), (0, 0, 1)
-        self.targets = tuple(map(Target, self.mocks, ["m"] * 3, weights, tiers, [LIMITS] * 3))
+        self.targets = tuple(
+            Target(mock, "m", weight, tier, timeouts=LIMITS, live=alive(self.books))
+            for mock, weight, tier in zip(self.mocks, weights, tiers, strict=True)
+        )
         route = Route("m", self.targets, LIMITS.total, Retry(3, Backoff(0.1, 2.0)))
         self._dispatcher = Dispatcher(
-            Routes({"m": route}), rules=[AttemptCap(), Deadline()], guards=[InFlight(), self.books], seed=seed
+            Routes({"m": route}), gate=Gate(Shedding(enabled=False)), rules=[AttemptCap(), Deadline()], seed=seed
         )
         self._seed = seed
         self._rng = Random(seed)

@@ -11,12 +11,14 @@ from typing import Any, Generic, ParamSpec, Self, TypeVar
 import orjson
 
 from providers import Chunk, Endpoint, Outcome, ProviderError, Request
-from router import Call, Dispatcher, Pin, Reply, Retry, Route, Routes, Target, Timeouts
+from router import Call, Dispatcher, Live, Pin, Reply, Retry, Route, Routes, Target, Timeouts
+from router.config import Hedge, Shedding
 from router.errors import Refused
+from router.gate import Gate
 from router.policies.attempt_cap import AttemptCap
 from router.policies.deadline import Deadline
-from router.policies.in_flight import InFlight
-from router.policy import Settle
+from router.policies.load import Load
+from router.policy import Ending, Guard
 from router.sim import VirtualLoop
 from router.types import Attempt
 
@@ -213,28 +215,60 @@ class Upstream:
 # --- policies ---------------------------------------------------------------------------------------------------
 
 
+class Page:
+    """A ticket that is kept: when it began, and how it was settled, each time."""
+
+    def __init__(self) -> None:
+        self.began: list[float] = []
+        self.endings: list[Ending] = []
+
+    def begun(self, seconds: float, now: float) -> None:
+        self.began.append(seconds)
+
+    def settle(self, ending: Ending, now: float) -> None:
+        self.endings.append(ending)
+
+
 class Books:
     """A policy that writes down who came and how each ended; ``refuse`` may say no."""
 
+    name = "books"
+
     def __init__(self, refuse: Callable[[Attempt], Refused | None] = lambda _: None) -> None:
-        self.settled: list[list[Outcome]] = []
+        self.settled: list[Page] = []
         self._refuse = refuse
 
-    def admit(self, attempt: Attempt, now: float) -> Settle:
+    def admit(self, attempt: Attempt, now: float) -> Page:
         if (refusal := self._refuse(attempt)) is not None:
             raise refusal
-        page: list[Outcome] = []
+        page = Page()
         self.settled.append(page)
-        return lambda outcome, _: page.append(outcome)
+        return page
+
+    def refusal(self, call: Call, now: float) -> str | None:
+        return None
+
+    def until(self, now: float) -> float | None:
+        return None
+
+    def describe(self, now: float) -> Mapping[str, Any]:
+        return {"attempts": len(self.settled)}
 
     @property
     def outcomes(self) -> list[Outcome]:
         """One a ticket, in the order of admission. Fails unless each was settled exactly once."""
-        assert [len(page) for page in self.settled] == [1] * len(self.settled), self.settled
-        return [page[0] for page in self.settled]
+        assert all(len(page.endings) == 1 for page in self.settled), [page.endings for page in self.settled]
+        return [page.endings[0].outcome for page in self.settled]
 
 
 # --- the whole --------------------------------------------------------------------------------------------------
+
+
+def alive(*guards: Guard) -> Live:
+    """A target's live numbers, counted, and guarded by these."""
+    live = Live()
+    live.guarded_by(*guards, counted_by=Load(live))
+    return live
 
 
 @dataclass
@@ -249,7 +283,9 @@ class World:
     seed: int = 0
     rules: Sequence[Any] = ()
     guards: Sequence[Any] = ()
+    shedding: Shedding = field(default_factory=lambda: Shedding(enabled=False))
     model: str | None = "m"
+    hedge: Hedge | None = None
 
     def __post_init__(self) -> None:
         self.books = Books()
@@ -260,14 +296,15 @@ class World:
                 weight=self.weights[place] if self.weights else 1.0,
                 tier=0 if self.weights else place,
                 timeouts=self.timeouts,
+                live=alive(self.books, *self.guards),
             )
             for place, upstream in enumerate(self.upstreams)
         )
-        route = Route("m", self.targets, self.total, Retry(self.max_attempts))
+        route = Route("m", self.targets, self.total, Retry(self.max_attempts), hedge=self.hedge)
         self.dispatcher = Dispatcher(
             Routes({"m": route}),
+            gate=Gate(self.shedding),
             rules=[AttemptCap(), Deadline(), *self.rules],
-            guards=[InFlight(), self.books, *self.guards],
             seed=self.seed,
         )
 

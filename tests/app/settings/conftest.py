@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
-from app.settings import Loaded, Problem, SettingsError, load
+from app.settings import Examined, Loaded, Problem, SettingsError, examine, load
 
 Load = Callable[..., Loaded]
 Complain = Callable[..., list[str]]
+Warn = Callable[..., list[str]]
 
 
 @pytest.fixture
@@ -41,5 +42,27 @@ def complaints(problems: Callable[..., tuple[Problem, ...]]) -> Complain:
 
     def run(*arguments: Any) -> list[str]:
         return [str(problem) for problem in problems(*arguments)]
+
+    return run
+
+
+@pytest.fixture
+def examined(tmp_path: Path) -> Callable[..., Examined]:
+    def run(text: str, environ: Mapping[str, str] | None = None) -> Examined:
+        (tmp_path / "breakwater.yaml").write_text(text)
+        return examine(None, environ or {}, tmp_path)
+
+    return run
+
+
+@pytest.fixture
+def warnings(examined: Callable[..., Examined]) -> Warn:
+    """All warnings of a configuration that can be used, without the file's name."""
+
+    def run(*arguments: Any) -> list[str]:
+        found = examined(*arguments)
+        assert found.errors == ()
+        assert found.loaded is not None
+        return [str(problem).removeprefix("breakwater.yaml:") for problem in found.warnings]
 
     return run

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -14,46 +13,8 @@ Warnings = Callable[..., list[str]]
 HTTP = "kind: openai-compatible, base_url"
 
 
-@pytest.fixture
-def examined(tmp_path: Path) -> Callable[..., Examined]:
-    def run(text: str, environ: Mapping[str, str] | None = None) -> Examined:
-        (tmp_path / "breakwater.yaml").write_text(text)
-        return examine(None, environ or {}, tmp_path)
-
-    return run
-
-
-@pytest.fixture
-def warnings(examined: Callable[..., Examined]) -> Warnings:
-    """All warnings of a configuration that can be used, without the file's name."""
-
-    def run(*arguments: Any) -> list[str]:
-        found = examined(*arguments)
-        assert found.loaded is not None
-        assert found.errors == ()
-        return [str(problem).removeprefix("breakwater.yaml:") for problem in found.warnings]
-
-    return run
-
-
 ECHOES = "providers:\n- {name: a, kind: echo}\n- {name: b, kind: echo}\n- {name: c, kind: echo}\nroutes:\n"
-ALL = "targets: [{provider: a}, {provider: b}, {provider: c}]"
 TIERS = "targets: [{provider: a}, {provider: b}, {provider: c, tier: 1}]"
-ONE = 'with 1 attempt, none of the 3 targets of the route for model "m" stands in for another that fails'
-
-
-@pytest.mark.parametrize(
-    ("rest", "wanted"),
-    [
-        (f"- {{model: m, {ALL}, retry: {{max_attempts: 1}}}}", [f"6: routes[0].retry.max_attempts: {ONE}"]),
-        (f"- {{model: m, {ALL}}}\ndefaults:\n  retry: {{max_attempts: 1}}", [f"8: defaults.retry.max_attempts: {ONE}"]),
-        (f"- {{model: m, {ALL}, retry: {{max_attempts: 2}}}}", []),
-        (f"- {{model: m, {ALL}, retry: {{max_attempts: 2}}}}\ndefaults: {{retry: {{max_attempts: 1}}}}", []),
-        ("- {model: m, targets: [{provider: a}, {provider: b, weight: 0}, {provider: c, weight: 0}], retry: {max_attempts: 1}}", []),
-    ],
-)  # fmt: skip
-def test_targets_that_never_stand_in(warnings: Warnings, rest: str, wanted: list[str]) -> None:
-    assert warnings(f"{ECHOES}{rest}") == wanted
 
 
 def hangs(what: str, phase: str, total: str) -> str:
@@ -100,7 +61,7 @@ NEVER = "is never reached if the targets before it hang: first_token adds up to"
             "- model: m\n  timeouts: {total: 50, attempt: 9}\n  targets: [{provider: a, tier: 2}, {provider: b, tier: 5}, {provider: c, tier: 7}]",
             [f"7: routes[0].timeouts.total: tier 7 {NEVER} 60 s, total is 50 s"],
         ),
-        (f"- model: m\n  timeouts: {{total: 9}}\n  retry: {{max_attempts: 1}}\n  targets: [{{provider: a}}]\n- {{model: n, {ALL}}}", []),
+        (f"- model: m\n  timeouts: {{total: 9}}\n  retry: {{max_attempts: 1}}\n  targets: [{{provider: a}}]\n- {{model: n, {TIERS}}}", []),
     ],
 )  # fmt: skip
 def test_no_time_to_fail_over(warnings: Warnings, rest: str, wanted: list[str]) -> None:
@@ -108,7 +69,7 @@ def test_no_time_to_fail_over(warnings: Warnings, rest: str, wanted: list[str]) 
 
 
 def test_an_error_is_told_without_warnings(examined: Callable[..., Examined]) -> None:
-    found = examined(f"{ECHOES}- {{model: m, {ALL}, retry: {{max_attempts: 1}}}}\nsever: 1")
+    found = examined(f"{ECHOES}- {{model: m, {TIERS}, retry: {{max_attempts: 1}}}}\nsever: 1")
     assert found.loaded is None
     assert [problem.key for problem in found.errors] == ["sever"]
     assert found.warnings == ()
@@ -199,6 +160,15 @@ def test_a_secret_in_plain_text(
     text, environ = served_by(options), {"KEY": "sk-hush-hush-outside"}
     assert warnings(text, environ) == ([f"2: providers[0].{wanted}"] if wanted else [])
     assert "hush" not in repr(examined(text, environ).warnings)
+
+
+def test_an_admin_token_in_plain_text(warnings: Warnings) -> None:
+    text = f"{served_by('kind: echo')}\nadmin: {{token: "
+    assert warnings(f"{text}hush-hush}}") == [
+        f"5: admin.token: a secret {SECRET} ${{ADMIN_TOKEN}} and set it in the environment"
+    ]
+    assert warnings(f"{text}${{T}}}}", {"T": "hush-hush"}) == []
+    assert warnings(f"{text}null}}", {"BREAKWATER_ADMIN__TOKEN": "hush-hush"}) == []
 
 
 def test_a_secret_from_the_environment_is_no_concern(warnings: Warnings) -> None:

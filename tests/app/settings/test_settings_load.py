@@ -206,6 +206,7 @@ server:   {host: 127.0.0.1, port: 8000, metrics_port: 9090, admin_port: 8001, dr
 providers:
   - {name: openai,  kind: openai,   api_key: ${OPENAI_API_KEY}}
   - {name: vllm-a,  kind: vllm,     base_url: http://vllm:8000/v1, api_key: ${VLLM_API_KEY:-}}
+  - {name: vllm-b,  kind: vllm,     base_url: http://vllm-b:8000/v1}
   - {name: local,   kind: llamacpp, base_url: http://127.0.0.1:8081/v1}
   - {name: mock_openai, kind: mock, ttft: {lognormal: [0.2, 0.5]}, token_interval: 0.02, error_rate: 0.01, seed: 1}
   - {name: echo,    kind: echo}
@@ -216,15 +217,21 @@ routes:                      # public model name → targets; "*" matches any mo
       - {provider: vllm-a, model: llama-3.1-8b, weight: 30}
       - {provider: local,  model: gemma-3-270m, tier: 1}      # tried only when tier 0 cannot serve
     strategy: weighted       # weighted | least_busy | latency | cost | affinity
+    mirror: {provider: vllm-b, share: 0.05}
+    hedge: {after: p95, max_share: 0.05}
   - {model: "*", targets: [{provider: mock_openai}, {provider: echo, tier: 1}]}
 defaults:                    # each may be overridden in a route or a target
-  timeouts: {connect: 5, first_token: 30, idle: 15, attempt: 300, total: 600}    # seconds
-  retry:    {max_attempts: 3, backoff: {base: 0.05, cap: 20}}
+  timeouts: {connect: 5, first_token: 30, idle: 15, attempt: 300, total: 600}    # seconds; first_token and idle for streams (pings do not
+                                                             # count), attempt for one attempt, total over all of them
+  retry:    {max_attempts: 3, budget: {ratio: 0.1, min_per_second: 0, ttl: 10}, concurrency: {share: 0.2, min: 3}, backoff: {base: 0.05, throttle_base: 1.0, cap: 20}}
+  breaker:  {window: 30, min_calls: 10, failure_rate: 0.5, slow_rate: 1.0, slow_first_token: 20, open_base: 5, open_max: 300, half_open: 5, max_ejected: 0.5}
+  concurrency: {algorithm: aimd, initial: 20, min: 1, max: 1000}
+shedding:   {max_tokens_in_flight: 1000000, queue: {length: 100, timeout: 2}}
 telemetry:  {log_level: INFO, access_log: true}
 """
     (tmp_path / "breakwater.yaml").write_text(text)
     done = load(None, {"OPENAI_API_KEY": "sk"}, tmp_path).settings
-    assert [provider.options.api_key for provider in done.providers[:3]] == ["sk", None, None]
+    assert [provider.options.api_key for provider in done.providers[:4]] == ["sk", None, None, None]
 
 
 async def test_what_is_loaded_can_be_built(tmp_path: Path) -> None:
@@ -258,7 +265,8 @@ def refusal(path: Path | None, environ: dict[str, str], cwd: Path) -> str:
 WORDS = (
     "server port host providers name kind options api_key headers base_url ttft seed routes model targets provider "
     "weight tier timeouts total idle connect retry max_attempts backoff cap strategy defaults telemetry log_level "
-    "auth mirror budget lognormal"
+    "auth mirror budget lognormal breaker concurrency throttle probing enabled window min max ratio share burst "
+    "open_base half_open hedge after max_share experiments arms unit price input output shedding queue length admin token"
 )
 KEYS = st.sampled_from(WORDS.split())
 LEAVES = st.one_of(
@@ -267,7 +275,9 @@ LEAVES = st.one_of(
     st.integers(-2, 10**20),
     st.floats(),
     st.text(max_size=5),
-    st.sampled_from(["mock", "echo", "vllm", "e", "*", "m", "${X}", "${", "$$", "http://h", "1e400", "latency"]),
+    st.sampled_from(
+        ["mock", "echo", "vllm", "e", "*", "m", "${X}", "${", "$$", "http://h", "1e400", "latency", "p95", "cost"]
+    ),
 )
 VALUES = st.recursive(LEAVES, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=4))
 SOUND: dict[str, Any] = yaml.safe_load(config("m"))

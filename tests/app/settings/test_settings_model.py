@@ -1,29 +1,24 @@
-"""Every section: its defaults, its bounds, its unknown keys, and what a later version will have."""
+"""Every section: its defaults, its bounds, its unknown keys, and what a later version will have.
+
+Those of resilience and of what a route does with its calls are in files of their own.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
-from app.settings import (
-    DefaultsSettings,
-    ServerSettings,
-    Settings,
-    TelemetrySettings,
-    TimeoutOverrides,
-    TimeoutSettings,
-)
-from router import Retry, Timeouts
+from app.settings import DefaultsSettings, ServerSettings, Settings, TelemetrySettings
+from app.settings.resilience import TimeoutSettings
 
 MINIMAL = "providers: [{name: e, kind: echo}]\nroutes:\n- model: m\n  targets:\n  - provider: e\n"
 Complain = Callable[..., list[str]]
 
 
-def test_defaults_are_those_of_the_contract_and_of_the_core(loaded: Callable[..., Any]) -> None:
+def test_defaults_are_those_of_the_contract(loaded: Callable[..., Any]) -> None:
     settings = loaded(MINIMAL).settings
     assert settings.server == ServerSettings(
         host="127.0.0.1",
@@ -36,72 +31,66 @@ def test_defaults_are_those_of_the_contract_and_of_the_core(loaded: Callable[...
         send_timeout_s=30,
         trusted_proxies=[],
     )
-    assert settings.telemetry == TelemetrySettings(log_level="INFO", access_log=True, stream_usage=False)
-    assert settings.defaults.timeouts.model_dump() == asdict(Timeouts())
-    assert settings.defaults.retry.model_dump() == asdict(Retry())
+    assert settings.telemetry == TelemetrySettings(
+        log_level="INFO", access_log=True, stream_usage=False, decisions=1000
+    )
+    assert settings.admin.token is None
     assert settings.passthrough is None
     assert settings.seed == 0
     route = settings.routes[0]
-    assert (route.strategy, route.timeouts, route.retry) == ("weighted", None, None)
+    assert (route.strategy, route.hedge, route.mirror, route.experiments) == ("weighted", None, None, [])
+    assert (route.timeouts, route.retry, route.breaker, route.concurrency) == (None, None, None, None)
     target = route.targets[0]
-    assert (target.model, target.weight, target.tier, target.timeouts) == (None, 1, 0, None)
+    assert (target.model, target.weight, target.tier, target.price) == (None, 1, 0, None)
+    assert (target.timeouts, target.breaker, target.concurrency, target.throttle, target.probing) == (None,) * 5
 
 
 def test_every_value(loaded: Callable[..., Any]) -> None:
     settings = loaded(
         """
-server: {host: "::1", port: "80", metrics_port: 0, admin_port: 65535, drain_seconds: 0, max_body_mb: 0.5,
+server: {host: "::1", port: "80", metrics_port: 0, admin_port: null, drain_seconds: 0, max_body_mb: 0.5,
          receive_timeout_s: 1, send_timeout_s: "2", trusted_proxies: [10.0.0.0/8, "::1", 192.0.2.1]}
 providers: [{name: a.B-c_9, kind: echo}]
 routes:
-- {model: "*", strategy: weighted, timeouts: {total: 500}, retry: {max_attempts: 10, backoff: {cap: 0}},
-   targets: [{provider: a.B-c_9, model: x/y, weight: "2.5", tier: 3, timeouts: {idle: 1}}]}
-defaults: {timeouts: {connect: 1, first_token: 2, idle: 3, attempt: 4, total: 5},
-           retry: {max_attempts: 1, backoff: {base: 0, cap: 1e3}}}
-telemetry: {log_level: debug, access_log: no, stream_usage: yes}
+- {model: "*", strategy: weighted, timeouts: {total: 5.5},
+   targets: [{provider: a.B-c_9, model: x/y, weight: "2.5", tier: 3, price: {input: 0, output: "1.5"}}]}
+telemetry: {log_level: debug, access_log: no, stream_usage: yes, decisions: 0}
 seed: -3
-""".replace("total: 500", "total: 5.5")
+"""
     ).settings
-    assert settings.model_dump(exclude={"providers"}) == {
-        "server": {
-            "host": "::1",
-            "port": 80,
-            "metrics_port": 0,
-            "admin_port": 65535,
-            "drain_seconds": 0,
-            "max_body_mb": 0.5,
-            "receive_timeout_s": 1,
-            "send_timeout_s": 2,
-            "trusted_proxies": ["10.0.0.0/8", "::1", "192.0.2.1"],
-        },
-        "routes": [
+    assert settings.server.model_dump() == {
+        "host": "::1",
+        "port": 80,
+        "metrics_port": 0,
+        "admin_port": None,
+        "drain_seconds": 0,
+        "max_body_mb": 0.5,
+        "receive_timeout_s": 1,
+        "send_timeout_s": 2,
+        "trusted_proxies": ["10.0.0.0/8", "::1", "192.0.2.1"],
+    }
+    (route,) = settings.routes
+    assert route.model_dump(exclude_none=True) == {
+        "model": "*",
+        "strategy": "weighted",
+        "experiments": [],
+        "timeouts": {"total": 5.5},
+        "targets": [
             {
-                "model": "*",
-                "strategy": "weighted",
-                "timeouts": {"connect": None, "first_token": None, "idle": None, "attempt": None, "total": 5.5},
-                "retry": {"max_attempts": 10, "backoff": {"base": None, "cap": 0}},
-                "targets": [
-                    {
-                        "provider": "a.B-c_9",
-                        "model": "x/y",
-                        "weight": 2.5,
-                        "tier": 3,
-                        "timeouts": {"connect": None, "first_token": None, "idle": 1, "attempt": None, "total": None},
-                    }
-                ],
+                "provider": "a.B-c_9",
+                "model": "x/y",
+                "weight": 2.5,
+                "tier": 3,
+                "price": {"input": 0, "output": 1.5},
             }
         ],
-        "defaults": {
-            "timeouts": {"connect": 1, "first_token": 2, "idle": 3, "attempt": 4, "total": 5},
-            "retry": {"max_attempts": 1, "backoff": {"base": 0, "cap": 1000}},
-        },
-        "telemetry": {"log_level": "DEBUG", "access_log": False, "stream_usage": True},
-        "passthrough": None,
-        "seed": -3,
     }
+    telemetry = {"log_level": "DEBUG", "access_log": False, "stream_usage": True, "decisions": 0}
+    assert settings.telemetry.model_dump() == telemetry
+    assert settings.seed == -3
 
 
-@pytest.mark.parametrize("section", ["server", "defaults", "telemetry"])
+@pytest.mark.parametrize("section", ["server", "defaults", "shedding", "admin", "telemetry"])
 def test_an_empty_section_has_its_defaults(loaded: Callable[..., Any], section: str) -> None:
     assert loaded(f"{MINIMAL}{section}:\n").settings == loaded(MINIMAL).settings
 
@@ -112,14 +101,15 @@ def test_frozen(loaded: Callable[..., Any]) -> None:
         settings.server.port = 1
 
 
-def test_overrides_have_the_same_fields() -> None:
-    assert set(TimeoutOverrides.model_fields) == set(TimeoutSettings.model_fields)
-
-
 NUMBER = "must be a number, not true or false (YAML reads yes, no, on and off as these)"
 TEXT = "must be text; a number or a word such as yes becomes text in quotes"
 MAPPING = "must be a mapping of keys to values"
+KNOWN = (
+    "unknown key; known here: breaker, concurrency, model, price, probing, provider, throttle, tier, timeouts, weight"
+)
 NETWORK = "must be an IP address or a network such as 10.0.0.0/8"
+TOKEN = "must be at least 8 characters, printable ASCII without spaces; left out, one is made at each start"
+STRATEGIES = "must be 'weighted', 'least_busy', 'latency', 'cost' or 'affinity'"
 LEVELS = "must be 'INFO', 'DEBUG', 'WARNING' or 'ERROR'"
 
 
@@ -139,8 +129,6 @@ LEVELS = "must be 'INFO', 'DEBUG', 'WARNING' or 'ERROR'"
         ("sever: {port: 1}", "sever", 'unknown key; did you mean "server"?'),
         ("defaults: {timeout: {}}", "defaults.timeout", 'unknown key; did you mean "timeouts"?'),
         ("defaults: {timeouts: {conect: 1}}", "defaults.timeouts.conect", 'unknown key; did you mean "connect"?'),
-        ("defaults: {retry: {attempts: 1}}", "defaults.retry.attempts", 'unknown key; did you mean "max_attempts"?'),
-        ("defaults: {retry: {backoff: {bas: 1}}}", "defaults.retry.backoff.bas", 'unknown key; did you mean "base"?'),
         ("telemetry: {level: INFO}", "telemetry.level", 'unknown key; did you mean "log_level"?'),
         ("server: 5", "server", MAPPING),
         ("server: [1]", "server", MAPPING),
@@ -175,18 +163,20 @@ LEVELS = "must be 'INFO', 'DEBUG', 'WARNING' or 'ERROR'"
         ),
         ("defaults: {timeouts: {idle: .nan}}", "defaults.timeouts.idle", "must be a finite number"),
         ("defaults: {timeouts: {idle: null}}", "defaults.timeouts.idle", "must be a number"),
-        ("defaults: {retry: {max_attempts: 0}}", "defaults.retry.max_attempts", "must be greater than or equal to 1"),
-        ("defaults: {retry: {max_attempts: 11}}", "defaults.retry.max_attempts", "must be less than or equal to 10"),
-        ("defaults: {retry: {max_attempts: yes}}", "defaults.retry.max_attempts", NUMBER),
-        (
-            "defaults: {retry: {backoff: {base: -1}}}",
-            "defaults.retry.backoff.base",
-            "must be greater than or equal to 0",
-        ),
         ("telemetry: {log_level: LOUD}", "telemetry.log_level", LEVELS),
         ("telemetry: {log_level: 5}", "telemetry.log_level", LEVELS),
         ("telemetry: {access_log: maybe}", "telemetry.access_log", "must be true or false"),
         ("telemetry: {access_log: 2}", "telemetry.access_log", "must be true or false"),
+        ("telemetry: {decisions: -1}", "telemetry.decisions", "must be greater than or equal to 0"),
+        ("telemetry: {decisions: 100001}", "telemetry.decisions", "must be less than or equal to 100000"),
+        ("telemetry: {decisions: 1.5}", "telemetry.decisions", "must be a whole number"),
+        ("admin: {tokn: 12345678}", "admin.tokn", 'unknown key; did you mean "token"?'),
+        ("admin: {token: 12345678}", "admin.token", TEXT),
+        ("admin: {token: hush-hu}", "admin.token", TOKEN),
+        ("admin: {token: hush hush}", "admin.token", TOKEN),
+        ("admin: {token: hushhüsh}", "admin.token", TOKEN),
+        ('admin: {token: "hush\\nhush"}', "admin.token", TOKEN),
+        ("admin: {token: [hush-hush]}", "admin.token", TEXT),
         ("seed: x", "seed", "must be a whole number"),
         ("seed: true", "seed", NUMBER),
     ],
@@ -212,7 +202,13 @@ def test_a_wrong_value(complaints: Complain, line: str, key: str, message: str) 
         ("timeouts: {idle: 0}", "timeouts.idle", "must be greater than 0"),
         ("timeouts: {ilde: 1}", "timeouts.ilde", 'unknown key; did you mean "idle"?'),
         ("timeouts: 5", "timeouts", MAPPING),
-        ("retry: {max_attempts: 1}", "retry", "unknown key; known here: model, provider, tier, timeouts, weight"),
+        ("retry: {max_attempts: 1}", "retry", "belongs into the route: its attempts go to all of its targets"),
+        ("strategy: cost", "strategy", KNOWN),
+        ("price: 5", "price", MAPPING),
+        ("price: {input: 1}", "price.output", "is missing"),
+        ("price: {input: -1, output: 1}", "price.input", "must be greater than or equal to 0"),
+        ("price: {input: 1, output: .inf}", "price.output", "must be a finite number"),
+        ("price: {input: 1, output: 1, cached: 1}", "price.cached", "unknown key; known here: input, output"),
     ],
 )
 def test_a_wrong_target(complaints: Complain, entry: str, key: str, message: str) -> None:
@@ -223,13 +219,10 @@ def test_a_wrong_target(complaints: Complain, entry: str, key: str, message: str
 @pytest.mark.parametrize(
     ("entry", "key", "message"),
     [
-        ("strategy: random", "strategy", "must be 'weighted'"),
-        ("strategy: [a]", "strategy", "must be 'weighted'"),
+        ("strategy: random", "strategy", STRATEGIES),
+        ("strategy: [a]", "strategy", STRATEGIES),
         ("modle: x", "modle", 'unknown key; did you mean "model"?'),
         ("timeouts: {total: x}", "timeouts.total", "must be a number"),
-        ("retry: {max_attempts: 0}", "retry.max_attempts", "must be greater than or equal to 1"),
-        ("retry: {backoff: {cap: x}}", "retry.backoff.cap", "must be a number"),
-        ("retry: {backoff: {cup: 1}}", "retry.backoff.cup", 'unknown key; did you mean "cap"?'),
     ],
 )
 def test_a_wrong_route(complaints: Complain, entry: str, key: str, message: str) -> None:
@@ -272,7 +265,7 @@ def later(what: str) -> str:
 
 @pytest.mark.parametrize(
     "section",
-    ["shedding", "auth", "limits", "ledger", "guardrails", "cache", "chaos", "slo", "recorder", "admin"],
+    ["auth", "limits", "ledger", "guardrails", "cache", "chaos", "slo", "recorder"],
 )
 def test_a_section_of_a_later_version(complaints: Complain, section: str) -> None:
     assert complaints(f"{MINIMAL}{section}: {{enabled: true}}") == [f"breakwater.yaml:6: {section}: {later(section)}"]
@@ -281,30 +274,25 @@ def test_a_section_of_a_later_version(complaints: Complain, section: str) -> Non
 @pytest.mark.parametrize(
     ("line", "key"),
     [
-        ("defaults: {breaker: {}}", "defaults.breaker"),
-        ("defaults: {concurrency: {}}", "defaults.concurrency"),
-        ("defaults: {retry: {budget: {}}}", "defaults.retry.budget"),
-        ("defaults: {retry: {concurrency: {}}}", "defaults.retry.concurrency"),
-        ("defaults: {retry: {backoff: {throttle_base: 1}}}", "defaults.retry.backoff.throttle_base"),
         ("telemetry: {otlp_endpoint: x}", "telemetry.otlp_endpoint"),
         ("telemetry: {trace_sample: 1}", "telemetry.trace_sample"),
         ("telemetry: {content: on}", "telemetry.content"),
-        ("  mirror: {}", "routes[0].mirror"),
-        ("  hedge: {}", "routes[0].hedge"),
-        ("  breaker: {}", "routes[0].breaker"),
-        ("  retry: {budget: {}}", "routes[0].retry.budget"),
-        ("    breaker: {}", "routes[0].targets[0].breaker"),
-        ("    concurrency: {}", "routes[0].targets[0].concurrency"),
     ],
 )
 def test_a_key_of_a_later_version(complaints: Complain, line: str, key: str) -> None:
     assert complaints(f"{MINIMAL}{line}") == [f"breakwater.yaml:6: {key}: {later(key.rpartition('.')[2])}"]
 
 
-@pytest.mark.parametrize("strategy", ["least_busy", "latency", "cost", "affinity"])
-def test_a_strategy_of_a_later_version(complaints: Complain, strategy: str) -> None:
-    told = complaints(f"{MINIMAL}  strategy: {strategy}")
-    assert told == [f"breakwater.yaml:6: routes[0].strategy: {later(f'strategy: {strategy}')}"]
+def test_the_token_is_never_shown(loaded: Callable[..., Any], complaints: Complain) -> None:
+    settings = loaded(f"{MINIMAL}admin: {{token: ' hush-hush '}}").settings
+    assert settings.admin.token.get_secret_value() == "hush-hush"
+    assert "hush" not in repr(settings) + str(settings.model_dump()) + settings.admin.model_dump_json()
+    assert "hush" not in "".join(complaints(f"{MINIMAL}admin: {{token: hush}}"))
+
+
+@pytest.mark.parametrize("token", ["", "' '", "null"])
+def test_a_blank_token_is_none(loaded: Callable[..., Any], token: str) -> None:
+    assert loaded(f"{MINIMAL}admin: {{token: {token}}}").settings.admin.token is None
 
 
 def test_made_in_code() -> None:

@@ -112,6 +112,14 @@ def test_defaults_and_bounds_and_units() -> None:
     assert "base_url" in parts["openai-compatible-provider"]["required"]
     for name in ("connect", "first_token", "idle", "attempt", "total"):
         assert parts["TimeoutSettings"]["properties"][name]["description"].startswith("Seconds ")
+    assert parts["BreakerOverrides"]["properties"]["window"] == {
+        "description": "Seconds that the rates look back, up to 3600.",
+        "exclusiveMinimum": 0,
+        "maximum": 3600,
+        "type": ["number", "string", "null"],
+        "pattern": parts["BreakerSettings"]["properties"]["window"]["pattern"],
+    }
+    assert "default" not in parts["BreakerOverrides"]["properties"]["enabled"]
     (law,) = [one for one in parts["mock-provider"]["properties"]["tokens"]["anyOf"] if one["type"] == "object"]
     assert set(law["properties"]) == set(SHAPES)
 
@@ -126,7 +134,19 @@ def test_the_built_in_configuration_validates() -> None:
 
 
 MINIMAL = "providers: [{name: e, kind: echo}]\nroutes: [{model: m, targets: [{provider: e}]}]\n"
-ENVIRON = {"N": "1", "KEY": "sk-1", "URL": "http://h/v1", "KIND": "echo", "ON": "true", "LEVEL": "debug", "NAME": "e"}
+TWO = """providers: [{name: e, kind: echo}, {name: f, kind: echo}]
+routes: [{model: m, EXTRA, targets: [{provider: e, price: {input: '${N}', output: 2}}, {provider: f, concurrency: null}]}]
+"""
+ENVIRON = {
+    "TOKEN": "hush-hush",
+    "N": "1",
+    "KEY": "sk-1",
+    "URL": "http://h/v1",
+    "KIND": "echo",
+    "ON": "true",
+    "LEVEL": "debug",
+    "NAME": "e",
+}
 
 
 def with_provider(options: str) -> str:
@@ -145,6 +165,18 @@ def with_provider(options: str) -> str:
         f"{MINIMAL}telemetry: {{log_level: ${{LEVEL}}, access_log: ${{ON}}}}",
         f"{MINIMAL}defaults: {{timeouts: {{connect: ${{N}}}}, retry: {{max_attempts: ${{N}}, backoff: {{cap: '3'}}}}}}",
         f"{MINIMAL}defaults: {{retry: {{backoff: }}}}",
+        f"{MINIMAL}defaults: {{breaker: , concurrency: {{algorithm: gradient, initial: null, max: ${{N}}}}, throttle: {{enabled: ${{ON}}}}}}",
+        f"{MINIMAL}defaults: {{probing: {{timeout: '1', idle: null}}, retry: {{budget: {{ratio: '${{N}}'}}, throttle: {{enabled: yes}}}}}}",
+        f"{MINIMAL}shedding: {{max_tokens_in_flight: '1e6', queue: {{length: ${{N}}}}}}\nadmin: {{token: '${{TOKEN}}'}}",
+        f"{MINIMAL}admin: {{token: null}}\nserver: {{admin_port: null}}\ntelemetry: {{decisions: ${{N}}}}",
+        *(
+            TWO.replace("EXTRA", extra)
+            for extra in (
+                "strategy: cost, hedge: {after: p99.9, max_share: '0.1'}, mirror: {provider: f, share: ${N}, model: null}",
+                "strategy: cost, hedge: {after: ${N}}, mirror: null, breaker: {window: ${N}, max_ejected: null}",
+                "strategy: cost, hedge: null, experiments: [{name: x, arms: [{name: a, providers: [e], share: ${N}}, {name: b, providers: [f], share: 0}]}]",
+            )
+        ),
         with_provider("kind: ${KIND}").replace("name: e", "name: ${NAME}"),
         with_provider("kind: openai, api_key: ${KEY}, headers: {a: 'x${KEY}'}, network: null"),
         with_provider("kind: openai-compatible, base_url: '${URL}', api_key: null, network: private"),
@@ -183,6 +215,18 @@ def test_what_loads_validates(tmp_path: Path, text: str) -> None:
         (f"{MINIMAL}passthrough: {{provider: e}}", "is not valid under any of the given schemas"),
         (f"{MINIMAL}passthrough: {{provider: e, paths: [/files]}}", "is not valid under any of the given schemas"),
         (f"{MINIMAL}cache: {{}}", "'cache' was unexpected"),
+        (f"{MINIMAL}defaults: {{breaker: {{window: 0}}}}", "0 is less than or equal to the minimum of 0"),
+        (f"{MINIMAL}defaults: {{breaker: {{failure_rate: 50}}}}", "50 is greater than the maximum of 1"),
+        (f"{MINIMAL}defaults: {{breaker: {{half_open: 0}}}}", "0 is less than the minimum of 1"),
+        (f"{MINIMAL}defaults: {{concurrency: {{algorithm: vegas}}}}", "'vegas' is not valid under any of the given schemas"),
+        (f"{MINIMAL}defaults: {{throttle: {{max_rejection: 1}}}}", "1 is greater than or equal to the maximum of 1"),
+        (f"{MINIMAL}defaults: {{retry: {{budget: {{ttl: 61}}}}}}", "61 is greater than the maximum of 60"),
+        (f"{MINIMAL}shedding: {{queue: {{length: -1}}}}", "-1 is less than the minimum of 0"),
+        (f"{MINIMAL}admin: {{token: 12345678}}", "12345678 is not of type 'string', 'null'"),
+        (TWO.replace("EXTRA", "hedge: {after: p42}"), "is not valid under any of the given schemas"),
+        (TWO.replace("EXTRA", "mirror: {provider: f}"), "is not valid under any of the given schemas"),
+        (TWO.replace("EXTRA", "experiments: [{name: x, arms: []}]"), "[] is too short"),
+        (MINIMAL.replace("provider: e", "provider: e, price: {input: 1}"), "is not valid under any of the given schemas"),
         ("providers: []\nroutes: []", "[] should be non-empty"),
         (with_provider("kind: mok"), "'mok' is not valid under any of the given schemas"),
         (with_provider("kind: echo, seed: 1"), "'seed' was unexpected"),
@@ -197,7 +241,7 @@ def test_what_loads_validates(tmp_path: Path, text: str) -> None:
         (MINIMAL.replace("targets: [{provider: e}]", "targets: []"), "[] should be non-empty"),
         (MINIMAL.replace("provider: e", "weight: 1"), "'provider' is a required property"),
         (MINIMAL.replace("provider: e", "provider: e, tier: -1"), "-1 is less than the minimum of 0"),
-        (MINIMAL.replace("model: m", "model: m, strategy: latency"), "'latency' is not valid under any of the given schemas"),
+        (MINIMAL.replace("model: m", "model: m, strategy: fastest"), "'fastest' is not valid under any of the given schemas"),
     ],
 )  # fmt: skip
 def test_what_is_broken_does_not(tmp_path: Path, text: str, about: str) -> None:

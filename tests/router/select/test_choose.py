@@ -10,7 +10,8 @@ from worlds import Upstream, call_for
 
 from router.errors import UnknownPin
 from router.select.chance import unit
-from router.select.choose import choose, weighted
+from router.select.choose import choose
+from router.select.pickers import in_proportion
 from router.types import Route, Target
 
 IDS = [f"req-{number}" for number in range(20_000)]
@@ -24,13 +25,13 @@ def pick(targets, *, pin=None, tries=(), barred=(), chance=0.5):
     """The name of the chosen provider; ``tries`` names a provider once for each try."""
     counted = Counter(each for name in tries for each in targets if each.provider.name == name)
     out = {each for each in targets if each.provider.name in barred}
-    chosen = choose(call_for(pin=pin), Route("m", tuple(targets)), counted, out, {}, chance)
+    chosen = choose(call_for(pin=pin), Route("m", tuple(targets)), counted, out, {}, chance, 0.0).target
     return chosen and chosen.provider.name
 
 
 def picks(targets, seed=0, ids=IDS):
     route = Route("m", tuple(targets))
-    return [choose(call_for(), route, {}, (), {}, unit(seed, key, "pick 1")).provider.name for key in ids]
+    return [choose(call_for(), route, {}, (), {}, unit(seed, key, "pick 1"), 0.0).target.provider.name for key in ids]
 
 
 def every_pick(targets, **given_):
@@ -91,25 +92,25 @@ def test_no_weight_no_pick(weights, chance):
 )
 def test_a_score_of_nothing_is_never_picked_while_another_has_one(scores, chance):
     targets = [target(str(number)) for number in range(len(scores))]
-    assert scores[int(weighted(targets, scores, chance).provider.name)] > 0
+    assert scores[int(in_proportion(targets, scores, chance).provider.name)] > 0
 
 
 def test_not_even_rounding_picks_a_score_of_nothing():
     """Once the first target was taken unseen where rounding left a rest."""
     scores = [0.0, 0.24081684258044245, 0.9980589215859527, 4.72167056291276e-06, 0.013489082555803989, 0.0]
     targets = [target(str(number)) for number in range(len(scores))]
-    assert scores[int(weighted(targets, scores, 1 - 2**-53).provider.name)] > 0
+    assert scores[int(in_proportion(targets, scores, 1 - 2**-53).provider.name)] > 0
 
 
 @pytest.mark.parametrize(
     ("chance", "name"), [(0.0, "a"), (0.2499, "a"), (0.25, "b"), (0.4999, "b"), (0.5, "c"), (0.9999, "c")]
 )
 def test_chance_is_cut_in_the_order_of_the_targets(chance, name):
-    assert weighted([target(name) for name in "abc"], [1, 1, 2], chance).provider.name == name
+    assert in_proportion([target(name) for name in "abc"], [1, 1, 2], chance).provider.name == name
 
 
 def test_where_all_scores_are_nothing_the_first_is_taken():
-    assert weighted([target(name) for name in "abc"], [0, 0, 0], 0.99).provider.name == "a"
+    assert in_proportion([target(name) for name in "abc"], [0, 0, 0], 0.99).provider.name == "a"
 
 
 # --- tiers, tries, bars -----------------------------------------------------------------------------------------
@@ -152,7 +153,7 @@ def test_in_each_round_every_target_has_its_turn_and_lower_tiers_go_first(tiers,
     targets = [target(str(number), tier=tier) for number, tier in enumerate(tiers)]
     route, tries, order = Route("m", tuple(targets)), Counter(), []
     for turn in range(3 * len(targets)):
-        chosen = choose(call_for(), route, tries, (), {}, unit(seed, "r", f"pick {turn}"))
+        chosen = choose(call_for(), route, tries, (), {}, unit(seed, "r", f"pick {turn}"), 0.0).target
         tries[chosen] += 1
         order.append(chosen)
     for start in range(0, len(order), len(targets)):
@@ -200,7 +201,8 @@ def test_only_a_pin_by_name_reaches_a_target_without_weight():
 def test_a_pinned_provider_with_two_targets_uses_tier_and_weight():
     targets = [target("a", 1, model="x"), target("a", 3, model="y"), target("a", 1, tier=1, model="z"), target("b")]
     route = Route("m", tuple(targets))
-    chosen = Counter(choose(call_for(pin="a"), route, {}, (), {}, unit(0, key, "pick 1")).model for key in IDS[:4000])
+    choices = [choose(call_for(pin="a"), route, {}, (), {}, unit(0, key, "pick 1"), 0.0) for key in IDS[:4000]]
+    chosen = Counter(choice.target.model for choice in choices)
     assert chosen.keys() == {"x", "y"}
     assert abs(chosen["y"] - 3000) < 3.29 * (4000 * 0.75 * 0.25) ** 0.5
 

@@ -1,0 +1,94 @@
+"""What keeps failures where they are, in numbers: breakers, budgets, limits, what was turned away."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Sequence
+
+from app.observability.numbers import Count, Family, Histogram, counter, gauge
+from app.wiring import Gateway
+from router.events import BreakerMoved, RetryRefused, Shed, StandingChanged
+from router.policies.breaker import Breaker
+from router.policies.standing import Standing
+
+STATES = ("closed", "open", "half_open", "forced_open")
+STANDINGS = ("drained", "disabled")
+
+
+class Containment:
+    """Counts events as they come; ``look`` reads the rest."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway = gateway
+        self.breaker = gauge("breakwater_breaker_state", "1 for the state that it is in.", "target", "state")
+        self.moves = counter("breakwater_breaker_moves", "Transitions of breakers.", "target", "state")
+        self.standing = gauge("breakwater_target_standing", "1 if it is drained or disabled.", "target", "standing")
+        self.alarms = counter("breakwater_target_disabled", "How often an upstream made itself useless.", "target")
+        self.limit = gauge("breakwater_concurrency_limit", "Requests of typical size at once, if there is a limit.", "target")
+        self.budget = gauge("breakwater_retry_budget_remaining", "Retries that may follow a failure now.", "target")
+        self.refused = counter("breakwater_retries_refused", "Calls that were not tried again.", "target", "reason")
+        self.tokens = gauge("breakwater_tokens_in_flight", "Input + 2 x output tokens of calls that run.")
+        self.waiting = gauge("breakwater_queue_length", "Calls that wait for room.", "priority")
+        self.shed = counter("breakwater_shed", "Calls that were turned away.", "reason", "priority")
+        self.mirrored = counter("breakwater_mirror", "Copies of calls, by how they ended.", "target", "outcome")
+        for target in gateway.lives:
+            self.alarms.at(target)
+        events = gateway.events
+        events.listen(self._moved, BreakerMoved)
+        events.listen(self._standing, StandingChanged)
+        events.listen(self._shed, Shed)
+        events.listen(self._refused, RetryRefused)
+
+    @property
+    def families(self) -> Sequence[Family[Count | Histogram]]:
+        return (
+            self.breaker,
+            self.moves,
+            self.standing,
+            self.alarms,
+            self.limit,
+            self.budget,
+            self.refused,
+            self.tokens,
+            self.waiting,
+            self.shed,
+            self.mirrored,
+        )
+
+    def look(self) -> None:
+        """In the event loop, whose clock the policies go by."""
+        gateway = self._gateway
+        now = asyncio.get_running_loop().time()
+        for target, live in gateway.lives.items():
+            breaker, standing = live.guard(Breaker), live.guard(Standing)
+            if breaker is not None:
+                state = breaker.state_at(now)
+                for each in STATES:
+                    self.breaker.at(target, each).value = int(each == state)
+            if standing is not None:
+                state = standing.state_at(now)
+                for each in STANDINGS:
+                    self.standing.at(target, each).value = int(each == state)
+            if math.isfinite(live.limit):
+                self.limit.at(target).value = int(live.limit)
+            if (balance := gateway.budgets.balance_of(live, now)) is not None:
+                self.budget.at(target).value = balance
+        self.tokens.at().value = gateway.gate.tokens_in_flight
+        for priority, waiting in gateway.gate.describe(now)["waiting"].items():
+            self.waiting.at(priority).value = waiting
+        for (mirrored, outcome), count in gateway.mirrors.outcomes.items():
+            self.mirrored.at(mirrored.id, outcome).value = count
+
+    def _moved(self, event: BreakerMoved) -> None:
+        self.moves.at(event.target, event.after).value += 1
+
+    def _standing(self, event: StandingChanged) -> None:
+        if event.standing == "disabled":
+            self.alarms.at(event.target).value += 1
+
+    def _shed(self, event: Shed) -> None:
+        self.shed.at(event.reason, event.priority).value += 1
+
+    def _refused(self, event: RetryRefused) -> None:
+        self.refused.at(event.target, event.reason).value += 1

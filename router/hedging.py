@@ -1,0 +1,75 @@
+"""A second attempt beside one that says nothing: the first content wins, the other is cancelled upstream at once.
+
+Only before the commit point, at most one, at another target, and as the rules allow: a hedge is paid from the same budgets
+as a retry (resilience.md K6, "The Tail at Scale").
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from providers.prompt import prompt_tokens
+from router.config import Hedge
+from router.journey import Journey
+from router.reply import Reply
+from router.types import Attempt
+
+Run = Callable[[Journey, Attempt], Coroutine[Any, Any, Reply | None]]
+
+
+async def hedged(journey: Journey, attempt: Attempt, run: Run) -> Reply | None:
+    """What ``run`` gives for ``attempt``, or for its hedge if that is sooner. None if another attempt may help."""
+    delay = patience(attempt, journey.route.hedge)
+    if delay is None:
+        return await run(journey, attempt)
+    loop = journey.loop
+    waited, began = journey.decision.waited, loop.time()
+    tasks = [loop.create_task(run(journey, attempt))]
+    replies: list[Reply] = []
+    try:
+        await asyncio.wait(tasks, timeout=max(0.0, attempt.starts - began) + delay)
+        hedge = None if tasks[0].done() else journey.next_hedge(attempt)
+        if hedge is not None:
+            tasks.append(loop.create_task(run(journey, hedge)))
+        pending = set(tasks)
+        while pending and not replies:
+            done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+            replies += [reply for task in done if (reply := task.result()) is not None]
+        journey.won = bool(replies)
+    finally:
+        await _stop(tasks, replies[:1])
+        journey.won = False
+        if len(tasks) > 1:  # both waited at once, and that is waited once
+            journey.decision.waited = waited + loop.time() - began
+    return _told(journey, replies[0]) if replies else None
+
+
+def _told(journey: Journey, winner: Reply) -> Reply:
+    """The one that answered stands last; there was only one."""
+    decision = journey.decision
+    decision.reason = winner.route_reason
+    lost = [tried for tried in decision.tried if tried.target is not winner.answered]
+    won = [tried for tried in decision.tried if tried.target is winner.answered]
+    decision.tried[:] = [tried._replace(label="hedge_loser") if tried.label == "200" else tried for tried in lost] + won
+    return winner
+
+
+async def _stop(tasks: list[asyncio.Task[Reply | None]], kept: list[Reply]) -> None:
+    """Cancel what still runs and close what nobody will read, whatever happens meanwhile."""
+    for task in tasks:
+        task.cancel()
+    for result in await asyncio.gather(*tasks, return_exceptions=True):
+        if isinstance(result, Reply) and result not in kept:
+            await result.aclose()
+
+
+def patience(attempt: Attempt, hedge: Hedge | None) -> float | None:
+    """Seconds until a hedge may start; None if nothing is known of how long this target takes."""
+    if hedge is None:
+        return None
+    if hedge.after is not None:
+        return hedge.after
+    request = attempt.call.request
+    return attempt.target.live.latency.quantile(hedge.quantile, request.stream, prompt_tokens(request))

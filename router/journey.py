@@ -1,0 +1,198 @@
+"""What one call has been through so far, and what may come next. Attempts see nothing of it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from providers import ProviderError
+from providers.errors import Rejected
+from router.backoff import pause
+from router.decision import Decision, Step
+from router.demand import demand
+from router.errors import AllRateLimited, DeadlineExceeded, Exhausted, NoTarget, Refused, RequestRejected, RouterError
+from router.select.chance import unit
+from router.select.choose import AT_LIMIT, RATE_LIMITED, Choice, choose
+from router.types import Attempt, Call, Route, Target, Tried
+
+# Beyond this no client waits either: the official SDKs give up. Another target may still serve the call.
+MAX_RETRY_AFTER_SECONDS = 120.0
+
+
+class Journey:
+    """Lives as long as ``Dispatcher.open``. ``deadline`` is on the loop's clock; ``tokens`` what the call may hold."""
+
+    def __init__(
+        self,
+        call: Call,
+        route: Route,
+        seed: int,
+        loop: asyncio.AbstractEventLoop,
+        stopwatch: Callable[[], float],
+        decision: Decision,
+    ) -> None:
+        self.call = call
+        self.route = route
+        self.loop = loop
+        self.tokens = demand(call.request, route)
+        self.decision = decision
+        self.won = False
+        self._seed = seed
+        self._stopwatch = stopwatch
+        self._now = self._look = loop.time
+        total = route.total if call.timeout is None else min(route.total, call.timeout)
+        self.deadline = self._now() + total
+        self._sent = 0
+        self._tries: dict[Target, int] = {}
+        self._barred: dict[Target, str] = {}
+        self._not_before: dict[Target, float] = {}
+        self._failures: list[ProviderError] = []
+        self._last: Target | None = None
+        self._choice: Choice | None = None
+        decision.begin(call, route, self.tokens, stopwatch())
+
+    def has_room(self) -> bool:
+        """False if only limits on what runs at once are in the way."""
+        choice = self._choice = self._choose()
+        return choice.target is not None or AT_LIMIT not in choice.excluded.values()
+
+    def _choose(self) -> Choice:
+        number = self._sent + 1
+        draw = f"pick {number}" if not self._barred else f"pick {number} without {len(self._barred)}"
+        chance = unit(self._seed, self.call.request.id, draw)
+        return choose(self.call, self.route, self._tries, self._barred, self._not_before, chance, self._look())
+
+    def next_attempt(self) -> Attempt:
+        """Raises ``RouterError`` if there is nothing more to try."""
+        choice, self._choice = self._choice or self._choose(), None
+        self.choice = choice
+        target = choice.target
+        if target is None:
+            self.decision.last = choice
+            raise self._verdict(choice)
+        starts = self._not_before.get(target, 0.0)
+        number = self._sent + 1
+        return Attempt(
+            self.call,
+            self.route,
+            target,
+            number,
+            starts,
+            self.deadline,
+            self.tokens,
+            self._last,
+            False,
+            choice.forced,
+        )
+
+    def next_hedge(self, running: Attempt) -> Attempt | None:
+        """Beside an attempt that runs: at another target, now; None if there is none."""
+        self._barred[running.target] = "running"
+        choice = self.choice = self._choose()
+        del self._barred[running.target]
+        target = choice.target
+        if target is None or self._not_before.get(target, 0.0) > self._now():
+            return None
+        return running._replace(target=target, number=self._sent + 1, starts=0.0, after=running.target, hedge=True)
+
+    def step(self, attempt: Attempt) -> Step:
+        """The attempt begins: its time runs."""
+        step = Step(attempt.number, attempt.target, self.choice, dict(self._barred), self._stopwatch())
+        step.hedge = attempt.hedge
+        self.decision.steps.append(step)
+        return step
+
+    async def pause(self, step: Step, attempt: Attempt) -> None:
+        """Wait until the attempt may start. The wait is on its target's account, but not part of the attempt."""
+        await asyncio.sleep(attempt.starts - self._now())
+        began = self._stopwatch()
+        step.paused = began - step.began
+        self.decision.waited += step.paused
+        step.began = began
+
+    def sent(self, step: Step) -> None:
+        """Every policy has admitted it: from here on it counts."""
+        step.sent = True
+        self._sent += 1
+
+    def note(self, step: Step, label: str) -> float:
+        """An attempt is over, or has reached its commit point. The result is how long it took, in seconds."""
+        seconds = step.seconds = self._stopwatch() - step.began
+        step.label = label
+        target = step.target
+        self.decision.waited += seconds
+        self.decision.tried.append(Tried(target, target.name_for(self.call.model), label, seconds))
+        return seconds
+
+    def reason(self, winner: Attempt) -> str:
+        """Why this target, as x-route-reason has it. It is the last that was tried."""
+        return "hedge" if winner.hedge else self._reason(winner.target)
+
+    def _reason(self, target: Target) -> str:
+        instead = self.choice.instead is not None
+        if instead or any(tried.target is not target for tried in self.decision.tried):
+            return "failover"
+        pin = self.call.pin
+        if pin is not None:
+            return "sticky" if pin.sticky else "pin"
+        return "sticky" if self.route.strategy == "affinity" else "weight"
+
+    def cancelled(self, step: Step) -> None:
+        """By the client, or since another attempt has won."""
+        if step.sent:
+            self.note(step, "hedge_loser" if self.won else "cancelled")
+
+    def failed(self, step: Step, attempt: Attempt, failure: ProviderError) -> None:
+        """Raises ``RequestRejected`` if no other target could do better."""
+        self.note(step, failure.label)
+        if isinstance(failure, Rejected):
+            self.decision.reason = self.reason(attempt)
+            raise RequestRejected(failure) from failure
+        self._failures.append(failure)
+        target = self._last = attempt.target
+        same_target = failure.same_target if failure.should_retry is None else failure.should_retry
+        named = failure.retry_after
+        if not same_target or (named is not None and named > MAX_RETRY_AFTER_SECONDS):
+            self._barred[target] = failure.label
+            return
+        tries = self._tries[target] = self._tries.get(target, 0) + 1
+        chance = unit(self._seed, self.call.request.id, f"pause {self._sent}")
+        starts = self._now() + pause(failure, tries, self.route.retry.backoff, chance)
+        self._not_before[target] = starts
+        if starts >= self.deadline:
+            self._barred[target] = "deadline"
+
+    def refused(self, step: Step, attempt: Attempt, refusal: Refused) -> None:
+        """Raises ``RouterError`` if the refusal ends the call."""
+        step.refusal = refusal.reason
+        if attempt.hedge:
+            return
+        if refusal.final:
+            raise self._verdict(self.choice, refusal) from refusal
+        self._barred[attempt.target] = refusal.reason
+
+    def over(self, error: RouterError) -> None:
+        """There is no answer."""
+        decision = self.decision
+        decision.verdict = error.reason
+        error.attempts = tuple(decision.tried)
+        error.waited = decision.waited
+
+    def _verdict(self, choice: Choice, refusal: Refused | None = None) -> RouterError:
+        if self._failures:
+            return Exhausted(self._failures)
+        if refusal is not None and refusal.reason == "deadline":
+            return DeadlineExceeded("the call's time was over before an attempt could start")
+        reasons = {*choice.excluded.values(), *self._barred.values()}
+        retry_after = self._soonest(choice)
+        if reasons and reasons <= {RATE_LIMITED}:
+            return AllRateLimited(f"every target for {self.call.model!r} asks to wait", retry_after)
+        told = ", ".join(sorted(reasons))
+        why = f": {told}" if told else ""
+        return NoTarget(f"no target can serve {self.call.model!r} now{why}", retry_after)
+
+    def _soonest(self, choice: Choice) -> float | None:
+        """Seconds until the first of those that are out may be back, as far as they know; None if none does."""
+        now = self._now()
+        ends = [end for target in choice.excluded if (end := target.live.until(now)) is not None]
+        return max(0.0, min(ends) - now) if ends else None

@@ -1,0 +1,40 @@
+"""Additive increase, multiplicative decrease: a limit found by overload alone, for targets that say when it is too much.
+
+Pure arithmetic (Netflix concurrency-limits ``AIMDLimit``, TCP's rounds). ``load`` is what was in flight with the attempt,
+itself included.
+"""
+
+from __future__ import annotations
+
+from math import inf
+
+LOWER = 0.9
+
+
+class Aimd:
+    """``limit`` and all weights in requests of typical size. ``slow_start``: until the first overload it grows by what
+    succeeds, which doubles it with each limit-ful; after that, by one request for each limit-ful.
+    """
+
+    __slots__ = ("_least", "_lowered", "_most", "_slow_start", "limit")
+
+    def __init__(self, limit: float, least: float, most: float, *, slow_start: bool) -> None:
+        self.limit = min(most, max(least, limit))
+        self._least = least
+        self._most = most
+        self._slow_start = slow_start
+        self._lowered = -inf
+
+    def began(self, weight: float, load: float, prompt: int | None, seconds: float) -> None:
+        """An attempt of ``weight`` has its first content. Nothing is learnt while less than half of the limit is used:
+        what was not tried has not succeeded.
+        """
+        if load * 2.0 >= self.limit:
+            self.limit = min(self._most, self.limit + (weight if self._slow_start else weight / self.limit))
+
+    def overload(self, load: float, started: float, now: float) -> None:
+        """An attempt met overload. One that ``started`` before the limit was last lowered tells nothing new."""
+        if started > self._lowered:
+            self.limit = max(self._least, min(self.limit, load) * LOWER)
+            self._lowered = now
+            self._slow_start = False

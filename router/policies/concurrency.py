@@ -1,0 +1,143 @@
+"""How much a target may do at once, found out while it works. The algorithms are ``aimd`` and ``gradient``.
+
+What a stream holds upstream is held until its end, and in proportion to its tokens: an attempt weighs its expected
+tokens over those of the target's typical attempt, and the limit is on the sum of the weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from providers.prompt import prompt_tokens
+from router.config import Concurrency
+from router.errors import Refused
+from router.measures.quantiles import Quantiles
+from router.policies.aimd import Aimd
+from router.policies.gradient import Gradient
+from router.policies.overload import overloaded
+from router.policy import Ending, Ticket
+from router.types import Attempt, Call, Live
+
+AT_ITS_LIMIT = "at_its_limit"
+GRADIENT_INITIAL = 20.0  # Netflix's
+LEARN_EVERY = 16  # attempts: how seldom the typical size is looked up
+SLACK = 1e-9
+
+
+class Algorithm(Protocol):
+    """``load`` is what was in flight with the attempt, itself included."""
+
+    @property
+    def limit(self) -> float: ...
+    def began(self, weight: float, load: float, prompt: int | None, seconds: float) -> None: ...
+    def overload(self, load: float, started: float, now: float) -> None: ...
+
+
+class Limiter:
+    """``live.limit`` and ``load`` in requests of ``typical`` tokens. Whatever comes while nothing runs is admitted, and
+    nothing weighs more than half of the limit: on a busy target it would wait for ever for a moment without load.
+    """
+
+    name = "concurrency"
+
+    def __init__(self, live: Live, settings: Concurrency) -> None:
+        self._live = live
+        self._enabled = settings.enabled
+        self._name = settings.algorithm
+        self._by_prompt = settings.algorithm == "gradient"
+        self._algorithm = algorithm(settings)
+        self._sizes = Quantiles(least=LEARN_EVERY)
+        self._until_learnt = LEARN_EVERY
+        self._running = 0
+        self.load = 0.0
+        self.typical = 0.0
+        if self._enabled:
+            live.limit = self._algorithm.limit
+
+    def refusal(self, call: Call, now: float) -> str | None:
+        """By a request of typical size; ``admit`` knows the real one."""
+        if not self._running or self.load + 1.0 <= self._live.limit + SLACK:
+            return None
+        return AT_ITS_LIMIT
+
+    def admit(self, attempt: Attempt, now: float) -> Ticket | None:
+        if not self._enabled:
+            return None
+        tokens = attempt.tokens
+        limit = self._live.limit
+        weight = 1.0
+        if tokens and self.typical:
+            weight = min(tokens / self.typical, max(1.0, limit / 2.0))
+        load = self.load + weight
+        if self._running and load > limit + SLACK:
+            raise Refused(AT_ITS_LIMIT)
+        self.load = load
+        self._running += 1
+        if tokens:
+            self._learn_size(tokens)
+        request = attempt.call.request
+        prompt = prompt_tokens(request) if self._by_prompt and request.stream else None
+        return _Ticket(self, weight, load, now, prompt)
+
+    def until(self, now: float) -> float | None:
+        """Unknown: when something else has ended."""
+        return None
+
+    def describe(self, now: float) -> Mapping[str, Any]:
+        return {
+            "enabled": self._enabled,
+            "algorithm": self._name,
+            "limit": self._live.limit if self._enabled else None,
+            "load": self.load,
+            "typical_tokens": self.typical or None,
+        }
+
+    def began(self, weight: float, load: float, prompt: int | None, seconds: float) -> None:
+        self._algorithm.began(weight, load, prompt, seconds)
+        self._live.limit = self._algorithm.limit
+
+    def overload(self, load: float, started: float, now: float) -> None:
+        """The larger of the loads then and now: of those that came together, the first met none, and fails first."""
+        self._algorithm.overload(max(load, self.load), started, now)
+        self._live.limit = self._algorithm.limit
+
+    def release(self, weight: float) -> None:
+        self._running -= 1
+        self.load = self.load - weight if self._running else 0.0  # no rounding error outlives the load
+
+    def _learn_size(self, tokens: int) -> None:
+        self._sizes.add(tokens)
+        self._until_learnt -= 1
+        if not self._until_learnt:
+            self._until_learnt = LEARN_EVERY
+            self.typical = self._sizes.quantile(0.5) or 0.0
+
+
+def algorithm(settings: Concurrency) -> Algorithm:
+    initial, least, most = settings.initial, settings.min, settings.max
+    if settings.algorithm == "gradient":
+        return Gradient(GRADIENT_INITIAL if initial is None else initial, least, most)
+    return Aimd(most if initial is None else initial, least, most, slow_start=True)
+
+
+class _Ticket:
+    """Numbers only: the attempt leads to the request, whose body would live as long as the stream."""
+
+    __slots__ = ("_limiter", "_load", "_prompt", "_started", "_weight")
+
+    def __init__(self, limiter: Limiter, weight: float, load: float, started: float, prompt: int | None) -> None:
+        self._limiter = limiter
+        self._weight = weight
+        self._load = load
+        self._started = started
+        self._prompt = prompt
+
+    def begun(self, seconds: float, now: float) -> None:
+        self._limiter.began(self._weight, self._load, self._prompt, seconds)
+
+    def settle(self, ending: Ending, now: float) -> None:
+        """Overload teaches; whatever else ends an attempt only gives back what it held."""
+        if overloaded(ending):
+            self._limiter.overload(self._load, self._started, now)
+        self._limiter.release(self._weight)

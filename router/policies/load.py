@@ -1,0 +1,82 @@
+"""Counts what a target is doing and how it has been. Refuses nothing; readiness, metrics, picks and rules read it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from providers import Outcome
+from providers.errors import RateLimited
+from providers.prompt import prompt_tokens
+from router.measures.quantiles import Quantiles
+from router.policy import Ending, Ticket
+from router.types import Attempt, Call, Live
+
+# What a 429 is scored as by time (Linkerd's load biaser): its Retry-After, within these seconds.
+LEAST_PENALTY = 5.0
+MOST_PENALTY = 300.0
+
+
+class Load:
+    name = "load"
+
+    def __init__(self, live: Live) -> None:
+        self._live = live
+
+    def refusal(self, call: Call, now: float) -> str | None:
+        return None
+
+    def admit(self, attempt: Attempt, now: float) -> Ticket:
+        live = self._live
+        live.in_flight += 1
+        live.tokens += attempt.tokens
+        live.used = now
+        request = attempt.call.request
+        return _Ticket(live, attempt.tokens, request.stream, prompt_tokens(request), attempt.route.outputs)
+
+    def until(self, now: float) -> float | None:
+        return None
+
+    def describe(self, now: float) -> Mapping[str, Any]:
+        live = self._live
+        return {
+            "in_flight": live.in_flight,
+            "tokens": live.tokens,
+            "failures": live.failures,
+            "last_failure": live.last_failure,
+            "seconds_to_first_content": live.latency.estimate(stream=True, now=now),
+            "seconds_to_answer": live.latency.estimate(stream=False, now=now),
+        }
+
+
+class _Ticket:
+    """Numbers only: the attempt leads to the request, whose body would live as long as the stream."""
+
+    __slots__ = ("_live", "_outputs", "_prompt", "_stream", "_tokens")
+
+    def __init__(self, live: Live, tokens: int, stream: bool, prompt: int, outputs: Quantiles) -> None:
+        self._live = live
+        self._tokens = tokens
+        self._stream = stream
+        self._prompt = prompt
+        self._outputs = outputs
+
+    def begun(self, seconds: float, now: float) -> None:
+        self._live.latency.observe(self._stream, self._prompt, seconds, now)
+
+    def settle(self, ending: Ending, now: float) -> None:
+        live = self._live
+        live.in_flight -= 1
+        live.tokens -= self._tokens
+        outcome = ending.outcome
+        if outcome is Outcome.OK:
+            live.failures = 0
+            live.last_failure = None
+            if ending.usage is not None:  # of a whole answer: one cut short says nothing about their length
+                self._outputs.add(ending.usage.output_tokens)
+        elif outcome is not Outcome.IGNORED:
+            live.failures += 1
+            live.last_failure = outcome.value
+            failure = ending.failure
+            if isinstance(failure, RateLimited):
+                live.latency.penalise(max(LEAST_PENALTY, min(MOST_PENALTY, failure.retry_after or 0.0)), now)

@@ -1,0 +1,325 @@
+from __future__ import annotations
+
+from math import inf
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from props import examples
+from reach import keeps_alive
+from worlds import Upstream, call_for
+
+from providers import Outcome
+from providers.errors import (
+    Disconnected,
+    Misconfigured,
+    Overloaded,
+    QuotaExhausted,
+    RateLimited,
+    Rejected,
+    ServerFault,
+    TimedOut,
+    Unreachable,
+)
+from router.config import Concurrency
+from router.errors import Refused
+from router.policies.concurrency import Limiter
+from router.policy import IGNORED, OK, UNSENT, Ending
+from router.types import Attempt, Live, Route, Target
+
+TARGET = Target(Upstream("a"), "m")
+ROUTE = Route("m", (TARGET,))
+OVERLOADS = [
+    RateLimited("wait", status=429),
+    Overloaded("full", status=503),
+    Overloaded("full", status=529),
+    TimedOut("first_token", 30.0),
+]
+OTHERS = [
+    ServerFault("no", status=500),
+    Unreachable("no"),
+    Disconnected("no"),
+    TimedOut("connect", 5.0),
+    TimedOut("idle", 15.0),
+    TimedOut("attempt", 300.0),
+    QuotaExhausted("paid?", status=429),
+    Misconfigured("key?", status=401),
+    Rejected("what?", status=400, body=b"{}"),
+]
+
+
+def attempt(tokens: int = 0, *, stream: bool = True, prompt: int = 100) -> Attempt:
+    call = call_for(stream=stream)
+    call = call._replace(request=call.request._replace(body=b"x" * 4 * prompt))
+    return Attempt(call, ROUTE, TARGET, 1, 0.0, 600.0, tokens)
+
+
+ONE = attempt()
+
+
+def failed(failure) -> Ending:
+    return Ending(failure.outcome, failure)
+
+
+class Limited(Limiter):
+    """With its ``Live`` at hand."""
+
+    @property
+    def limit(self) -> float:
+        return self._live.limit
+
+
+def limiter(initial: float | None = 4.0, **settings) -> Limited:
+    return Limited(Live(), Concurrency(initial=initial, **settings))
+
+
+def refuses(limiter: Limited, tokens: int = 0) -> bool:
+    try:
+        limiter.admit(attempt(tokens), 0.0).settle(UNSENT, 0.0)
+    except Refused as refusal:
+        return (refusal.reason, refusal.final) == ("at_its_limit", False)
+    return False
+
+
+def seasoned(tokens: int = 100, **settings) -> Limited:
+    """One that knows that ``tokens`` is typical."""
+    known = limiter(**settings)
+    for _ in range(16):
+        known.admit(attempt(tokens), 0.0).settle(IGNORED, 0.0)
+    assert known.typical == tokens
+    return known
+
+
+# --- admission ------------------------------------------------------------------------------------------------------
+
+
+def test_it_admits_up_to_its_limit_and_what_ends_makes_room():
+    full = limiter(4.0)
+    tickets = [full.admit(ONE, 0.0) for _ in range(4)]
+    assert full.refusal(ONE.call, 0.0) == "at_its_limit"
+    assert refuses(full)
+    tickets[2].begun(0.1, 1.0)
+    assert full.load == pytest.approx(4.0)
+    tickets[2].settle(OK, 2.0)
+    assert full.refusal(ONE.call, 0.0) is None
+    assert not refuses(full)
+
+
+def test_it_does_not_know_when_there_will_be_room():
+    full = limiter(1.0)
+    full.admit(ONE, 0.0)
+    assert full.until(0.0) is None
+
+
+def test_without_a_start_there_is_no_limit_until_an_overload_shows_one():
+    free = limiter(None)
+    tickets = [free.admit(ONE, float(second)) for second in range(200)]
+    assert free.limit == pytest.approx(1000.0)
+    tickets[-1].settle(failed(OVERLOADS[0]), 200.0)
+    assert free.limit == pytest.approx(180.0)
+
+
+def test_the_gradient_starts_at_twenty():
+    assert limiter(None, algorithm="gradient").limit == pytest.approx(20.0)
+    assert limiter(7.0, algorithm="gradient").limit == pytest.approx(7.0)
+
+
+def test_switched_off_it_never_refuses():
+    off = limiter(1.0, enabled=False)
+    assert [off.admit(ONE, 0.0) for _ in range(10)] == [None] * 10
+    assert off.refusal(ONE.call, 0.0) is None
+    assert (off.limit, off.describe(0.0)["limit"]) == (inf, None)
+
+
+# --- tokens ---------------------------------------------------------------------------------------------------------
+
+
+def test_an_attempt_weighs_its_tokens_over_the_typical():
+    known = seasoned(100, initial=10.0)
+    known.admit(attempt(250), 0.0)
+    known.admit(attempt(50), 0.0)
+    assert known.load == pytest.approx(3.0)
+    known.admit(attempt(0), 0.0)
+    assert known.load == pytest.approx(4.0)
+
+
+def test_until_the_typical_size_is_known_each_weighs_one():
+    new = limiter(10.0)
+    new.admit(attempt(5000), 0.0)
+    new.admit(attempt(1), 0.0)
+    assert (new.load, new.typical) == (2.0, 0.0)
+
+
+def test_the_typical_size_is_the_median_of_the_latest():
+    known = seasoned(100, initial=10.0)
+    for _ in range(128):
+        known.admit(attempt(400), 0.0).settle(IGNORED, 0.0)
+    assert known.typical == 400
+
+
+def test_by_tokens_a_heavy_one_is_refused_where_a_typical_one_is_admitted():
+    known = seasoned(100, initial=6.0)
+    known.admit(attempt(250), 0.0)
+    known.admit(attempt(200), 0.0)
+    assert known.refusal(ONE.call, 0.0) is None
+    assert refuses(known, 200)
+    assert not refuses(known, 100)
+
+
+def test_the_largest_request_can_always_run():
+    small = seasoned(100, initial=1.0)
+    ticket = small.admit(attempt(1_000_000), 0.0)
+    assert refuses(small, 1)
+    ticket.settle(OK, 1.0)
+    assert not refuses(small, 1_000_000)
+
+
+def test_below_one_still_one_runs_at_a_time():
+    tiny = limiter(0.5, min=0.5)
+    tiny.admit(ONE, 0.0)
+    assert tiny.refusal(ONE.call, 0.0) == "at_its_limit"
+    assert refuses(tiny)
+
+
+def test_no_rounding_error_is_left_as_load():
+    known = seasoned(100, initial=10.0)
+    tickets = [known.admit(attempt(tokens), 0.0) for tokens in (10, 20, 30)]
+    for ticket in tickets:
+        ticket.settle(OK, 1.0)
+    assert known.load == 0  # 0.1 + 0.2 + 0.3 - 0.1 - 0.2 - 0.3 is not
+
+
+def test_on_a_busy_target_the_largest_request_needs_half_of_the_limit_and_not_a_moment_without_load():
+    busy = seasoned(100, initial=10.0)
+    for _ in range(5):
+        busy.admit(attempt(100), 0.0)
+    assert not refuses(busy, 1_000_000)
+    busy.admit(attempt(100), 0.0)
+    assert refuses(busy, 1_000_000)
+
+
+# --- learning -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("failure", OVERLOADS, ids=lambda failure: failure.label)
+@pytest.mark.parametrize("algorithm", ["aimd", "gradient"])
+def test_overload_lowers_the_limit(failure, algorithm):
+    full = limiter(10.0, algorithm=algorithm)
+    tickets = [full.admit(ONE, 1.0) for _ in range(10)]
+    for ticket in tickets:
+        ticket.settle(failed(failure), 2.0)
+    assert full.limit == pytest.approx(9.0)
+
+
+@pytest.mark.parametrize("ending", [OK, IGNORED, UNSENT, *map(failed, OTHERS)], ids=lambda ending: str(ending.label))
+@pytest.mark.parametrize("algorithm", ["aimd", "gradient"])
+def test_nothing_is_learnt_from_cancels_client_errors_and_faults(ending, algorithm):
+    full = limiter(10.0, algorithm=algorithm)
+    tickets = [full.admit(ONE, 1.0) for _ in range(10)]
+    for ticket in tickets:
+        ticket.settle(ending, 2.0)
+    assert (full.limit, full.load) == (10.0, 0.0)
+
+
+def test_a_late_failure_is_blamed_on_what_was_in_flight_when_it_started():
+    full = limiter(10.0)
+    tickets = [full.admit(ONE, 1.0) for _ in range(10)]
+    for ticket in tickets[:9]:
+        ticket.settle(OK, 2.0)
+    tickets[9].settle(failed(TimedOut("first_token", 30.0)), 31.0)
+    assert full.limit == pytest.approx(9.0)
+
+
+def test_what_begins_raises_it_once_and_its_end_does_not():
+    full = limiter(4.0)
+    tickets = [full.admit(ONE, 1.0) for _ in range(4)]
+    for ticket in tickets:
+        ticket.begun(0.1, 2.0)
+    grown = full.limit
+    assert grown == pytest.approx(4.0 + 3.0)  # doubling, but for the first, which met no load
+    for ticket in tickets:
+        ticket.settle(OK, 3.0)
+    assert full.limit == grown
+
+
+def test_overload_in_the_middle_of_a_stream_counts_too():
+    full = limiter(4.0)
+    tickets = [full.admit(ONE, 1.0) for _ in range(4)]
+    tickets[3].begun(0.1, 2.0)
+    tickets[3].settle(failed(Overloaded("full")), 3.0)
+    assert full.limit == pytest.approx(3.6)
+
+
+def test_the_gradient_learns_from_streams_by_their_prompts():
+    full = limiter(None, algorithm="gradient")
+    for prompt, seconds in ((100, 0.1), (10_000, 3.0)):
+        tickets = [full.admit(attempt(prompt=prompt), 1.0) for _ in range(20)]
+        for ticket in tickets:
+            ticket.begun(seconds, 2.0)
+            ticket.settle(OK, 3.0)
+    assert full.limit == pytest.approx(40.0)
+
+
+def test_the_gradient_learns_nothing_from_the_time_of_a_plain_answer():
+    full = limiter(None, algorithm="gradient")
+    for seconds in (1.0, 100.0):
+        tickets = [full.admit(attempt(stream=False), 1.0) for _ in range(20)]
+        for ticket in tickets:
+            ticket.begun(seconds, 2.0)
+            ticket.settle(OK, 3.0)
+    assert 20.0 < full.limit < 22.0
+
+
+# --- keeping --------------------------------------------------------------------------------------------------------
+
+
+def test_a_ticket_does_not_keep_the_request_alive():
+    request = attempt()
+    assert not keeps_alive(limiter().admit(request, 0.0), request.call.request.body)
+
+
+def test_it_describes_itself():
+    known = seasoned(100, initial=10.0)
+    known.admit(attempt(250), 0.0)
+    assert known.describe(0.0) == {
+        "enabled": True,
+        "algorithm": "aimd",
+        "limit": 10.0,
+        "load": 2.5,
+        "typical_tokens": 100.0,
+    }
+
+
+ENDINGS = [OK, IGNORED, UNSENT, *map(failed, OVERLOADS), *map(failed, OTHERS), Ending(Outcome.FAULT)]
+
+
+@examples(100)
+@given(
+    st.sampled_from(["aimd", "gradient"]),
+    st.none() | st.floats(1, 50),
+    st.lists(st.tuples(st.integers(0, 200_000), st.booleans(), st.sampled_from(ENDINGS)), max_size=300),
+    st.randoms(use_true_random=False),
+)
+def test_whatever_happens_nothing_is_left_and_the_limit_is_kept(algorithm, initial, steps, chance):
+    full = limiter(initial, algorithm=algorithm)
+    running = []
+    for now, (tokens, begins, ends) in enumerate(steps):
+        before = full.load
+        try:
+            running.append((full.admit(attempt(tokens), float(now)), begins, ends))
+            assert not before or full.load <= full.limit + 1e-9
+        except Refused:
+            assert full.load >= before > 0.0
+        if running and chance.random() < 0.5:
+            finish(*running.pop(chance.randrange(len(running))), chance.uniform(0, 60), now + 0.5)
+    for one in running:
+        finish(*one, 1.0, 1e6)
+    assert not full.load
+    assert 1.0 <= full.limit <= 1000.0
+    assert full.refusal(ONE.call, 0.0) is None
+
+
+def finish(ticket, begins: bool, ends: Ending, seconds: float, now: float) -> None:
+    if begins and ends.sent:
+        ticket.begun(seconds, now)
+    ticket.settle(ends, now)
