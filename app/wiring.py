@@ -8,13 +8,20 @@ from dataclasses import dataclass, field, replace
 from time import perf_counter
 
 from app.settings import RouteSettings, Settings, TargetSettings
-from app.settings.in_force import TargetPolicies, hedge_of, price_of, retry_of, shedding_of, target_policies
-from app.settings.traffic import ExperimentSettings
+from app.settings.in_force import (
+    TargetPolicies,
+    experiments_of,
+    hedge_of,
+    price_of,
+    retry_of,
+    shedding_of,
+    target_policies,
+)
 from providers import Provider, kinds
 from providers.base import Probed
-from router import Dispatcher, Live, Route, Routes, Target, Timeouts
+from router import Dispatcher, Live, Retry, Route, Routes, Target, Timeouts
+from router.config import RetryBudget
 from router.events import Events
-from router.experiments import Arm, Experiment
 from router.gate import Gate
 from router.mirrors import Mirrors
 from router.policies.attempt_cap import AttemptCap
@@ -25,7 +32,7 @@ from router.policies.dont_retry import DontRetry
 from router.policies.ejections import Ejections
 from router.policies.hedge_share import HedgeShare
 from router.policies.load import Load
-from router.policies.retry_budget import RetryBudgets
+from router.policies.retry_budget import Purse, RetryBudgets
 from router.policies.retry_concurrency import RetryConcurrencies
 from router.policies.retry_throttle import RetryThrottles
 from router.policies.standing import Standing
@@ -81,8 +88,9 @@ def build(settings: Settings, started: int = 0, previous: Gateway | None = None)
     dispatcher = Dispatcher(
         Routes(routes, anything),
         gate=gate,
-        # What takes nothing comes first, so that no budget is spent on an attempt that is refused all the same.
-        rules=[AttemptCap(), Deadline(), dont_retry, *wanted, RetryConcurrencies(), budgets],
+        # What costs nothing comes first, so that no budget is spent on an attempt that is refused all the same.
+        rules=[Deadline(), dont_retry, *wanted],
+        retry_rules=[AttemptCap(), RetryConcurrencies(), budgets],
         events=events,
         storming=dont_retry.active,
         seed=settings.seed,
@@ -103,15 +111,6 @@ def _wanted_rules(routes: Collection[Route]) -> list[Policy]:
     return rules
 
 
-def _experiment(entry: ExperimentSettings) -> Experiment:
-    """The first arm is the control: it takes what the others leave."""
-    control, *treatments = entry.arms
-    left = round(1 - sum(arm.share for arm in treatments), 4)
-    arms = [Arm(control.name, tuple(control.providers), left)]
-    arms += [Arm(arm.name, tuple(arm.providers), arm.share) for arm in treatments]
-    return Experiment(entry.name, tuple(arms), entry.salt, entry.unit, entry.failover)
-
-
 class _Targets:
     """Makes routes and their targets; one live state, with its guards, for each provider and model."""
 
@@ -127,8 +126,9 @@ class _Targets:
         self._previous = previous
 
     def route(self, entry: RouteSettings) -> Route:
+        retry = retry_of(self._settings, entry)
         policies = [target_policies(self._settings, entry, target) for target in entry.targets]
-        targets = [self._target(target, own) for target, own in zip(entry.targets, policies, strict=True)]
+        targets = [self._target(target, own, retry) for target, own in zip(entry.targets, policies, strict=True)]
         self._join(targets, policies[0].breaker.max_ejected)
         mirror = None
         if entry.mirror is not None:
@@ -138,11 +138,11 @@ class _Targets:
             entry.model,
             tuple(targets),
             total=policies[0].timeouts.total,
-            retry=retry_of(self._settings, entry),
+            retry=retry,
             strategy=entry.strategy,
             hedge=hedge_of(entry),
             mirror=mirror,
-            experiments=tuple(_experiment(experiment) for experiment in entry.experiments),
+            experiments=experiments_of(entry),
         )
 
     def _join(self, targets: list[Target], max_ejected: float) -> None:
@@ -156,7 +156,7 @@ class _Targets:
     def _is_shared(self, target: Target) -> bool:
         return self._previous is not None and self._previous.lives.get(target.id) is target.live
 
-    def _target(self, entry: TargetSettings, policies: TargetPolicies) -> Target:
+    def _target(self, entry: TargetSettings, policies: TargetPolicies, retry: Retry) -> Target:
         provider = self._providers[entry.provider]
         target = Target(
             provider,
@@ -166,16 +166,16 @@ class _Targets:
             price=price_of(entry),
             timeouts=policies.timeouts,
         )
-        live = self.lives.get(target.id) or self._begun(target, policies)
+        live = self.lives.get(target.id) or self._begun(target, policies, retry.budget)
         return replace(target, live=live)
 
-    def _begun(self, target: Target, policies: TargetPolicies) -> Live:
+    def _begun(self, target: Target, policies: TargetPolicies, budget: RetryBudget) -> Live:
         policies = replace(policies, timeouts=Timeouts())  # those are the route's
         previous = self._previous
         if previous is not None and previous.policies.get(target.id) == policies:
             live = previous.lives[target.id]
         else:
-            live = self._alive(target, policies)
+            live = self._alive(target, policies, budget)
             breaker = live.guard(Breaker)
             if isinstance(target.provider, Probed) and breaker is not None:
                 self.probes.append(Probe(target.id, target.provider, breaker, live, policies.probing))
@@ -183,15 +183,15 @@ class _Targets:
         self.policies[target.id] = policies
         return live
 
-    def _alive(self, target: Target, policies: TargetPolicies) -> Live:
+    def _alive(self, target: Target, policies: TargetPolicies, budget: RetryBudget) -> Live:
         """The order is the one in which they are asked; what has the shortest answer comes first."""
         live = Live()
         emit, seed = self._events.emit, self._settings.seed
         live.guarded_by(
             Standing(target.id, emit=emit, names_model=target.model is not None),
             Breaker(target.id, policies.breaker, seed=seed, emit=emit),
-            Throttle(policies.throttle),
+            Throttle(policies.throttle, target.id),
             Limiter(live, policies.concurrency),
-            counted_by=Load(live),
+            counters=(Purse(budget), Load(live)),
         )
         return live

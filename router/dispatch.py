@@ -35,8 +35,8 @@ HOLD_BACK_BYTES = 1024 * 1024
 
 
 class Dispatcher:
-    """``gate`` decides whether a call comes in at all, ``rules`` whether there is another attempt; the guards of a target,
-    whether it may take it. ``storming`` tells whether retries make up most of what fails on a route; ``stopwatch`` measures how long upstreams take, in seconds; picks depend on ``seed`` and the
+    """``gate`` decides whether a call comes in at all, ``rules`` whether there is an attempt, and ``retry_rules``
+    besides whether there is another; the guards of a target, whether it may take it. ``storming`` tells whether retries make up most of what fails on a route; ``stopwatch`` measures how long upstreams take, in seconds; picks depend on ``seed`` and the
     request id alone.
     """
 
@@ -46,6 +46,7 @@ class Dispatcher:
         *,
         gate: Gate,
         rules: Sequence[Policy],
+        retry_rules: Sequence[Policy] = (),
         events: Events | None = None,
         storming: Callable[[str, float], bool] = lambda _model, _now: False,
         seed: int = 0,
@@ -56,6 +57,7 @@ class Dispatcher:
         self.seed = seed
         self._gate = gate
         self._rules = rules
+        self._all_rules = (*rules, *retry_rules)
         self.storming = storming
         self._stopwatch = stopwatch
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -107,7 +109,7 @@ class Dispatcher:
         step = journey.step(attempt)
         now = loop.time()
         try:
-            tickets += admit_all(self._rules, attempt, now)
+            tickets += admit_all(self._rules if attempt.after is None else self._all_rules, attempt, now)
             if attempt.starts > now:
                 await journey.pause(step, attempt)
                 now = loop.time()

@@ -140,10 +140,10 @@ class Gate:
 
     def _turn_away(self, waiter: Waiter, cause: str, now: float) -> None:
         shed = self._shedder.refusal(cause, waiter.priority, waiter.line, now)
-        self._tell(waiter.call, shed, now)
         seat = self._seats.pop(waiter)
         seat.timer.cancel()
         seat.tell(shed)
+        self._tell(waiter.call, shed, now)
 
     def _ticket(self, call: Call, tokens: int, now: float, waited: float) -> Ticket:
         if self._events.wanted(Admitted):
@@ -151,7 +151,8 @@ class Gate:
         return _Ticket(self, tokens)
 
     def _tell(self, call: Call, shed: Shed, now: float) -> None:
-        self._events.emit(TurnedAway(now, call.request.id, call.model, LABELS[call.priority], shed.cause))
+        if self._events.wanted(TurnedAway):
+            self._events.emit(TurnedAway(now, call.request.id, call.model, LABELS[call.priority], shed.cause))
 
 
 class _Seat:

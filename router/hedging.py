@@ -10,7 +10,6 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from providers.prompt import prompt_tokens
 from router.config import Hedge
 from router.journey import Journey
 from router.reply import Reply
@@ -71,5 +70,4 @@ def patience(attempt: Attempt, hedge: Hedge | None) -> float | None:
         return None
     if hedge.after is not None:
         return hedge.after
-    request = attempt.call.request
-    return attempt.target.live.latency.quantile(hedge.quantile, request.stream, prompt_tokens(request))
+    return attempt.target.live.latency.quantile(hedge.quantile, attempt.call.request.stream, attempt.prompt)

@@ -20,7 +20,9 @@ MAX_RETRY_AFTER_SECONDS = 120.0
 
 
 class Journey:
-    """Lives as long as ``Dispatcher.open``. ``deadline`` is on the loop's clock; ``tokens`` what the call may hold."""
+    """Lives as long as ``Dispatcher.open``. ``deadline`` is on the loop's clock; ``tokens`` what the call may hold,
+    ``prompt`` of them its prompt.
+    """
 
     def __init__(
         self,
@@ -34,7 +36,7 @@ class Journey:
         self.call = call
         self.route = route
         self.loop = loop
-        self.tokens = demand(call.request, route)
+        self.prompt, self.tokens = demand(call.request, route)
         self.decision = decision
         self.won = False
         self._seed = seed
@@ -80,6 +82,7 @@ class Journey:
             starts,
             self.deadline,
             self.tokens,
+            self.prompt,
             self._last,
             False,
             choice.forced,

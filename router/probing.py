@@ -1,23 +1,24 @@
 """Cheap questions to upstreams: before traffic returns to one that was ejected, and to one that has had none for long.
 
 Passive first: traffic is the judge. A probe that succeeds closes no breaker; one that fails keeps traffic away, so that no
-client has to find out.
+client has to find out, and says nothing where traffic has spoken meanwhile.
 """
 
 from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from functools import partial
 
 from providers import ProviderError
 from providers.base import Probed
 from router.config import Probing
 from router.events import BreakerMoved, Events
-from router.policies.breaker import Breaker
+from router.policies.breaker import OPEN, Breaker
 from router.time_limit import TimeLimit
 from router.types import Live
 
-IDLE_FAILURES = 3
+IDLE_FAILURES = 3  # in a row: nobody waits for an idle target, so one lost packet need not eject it
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -30,31 +31,40 @@ class Probe:
     live: Live
     config: Probing
 
+    def idle_since(self, now: float) -> float | None:
+        """When it was last asked for something, if that is ``config.idle`` ago and nothing runs."""
+        idle = self.config.idle
+        rests = idle is not None and not self.live.in_flight and now - self.live.used >= idle
+        return self.live.used if rests else None
+
 
 class Prober:
-    """Asks once before an open breaker lets traffic through again, and, where ``config.idle`` says so, whoever idles."""
+    """Asks once before an open breaker lets traffic through again, and, where ``config.idle`` says so, whoever idles. Never
+    twice at once the same target.
+    """
 
     def __init__(self, probes: list[Probe], events: Events) -> None:
         self._probes = {probe.target: probe for probe in probes if probe.config.enabled}
         self._timers: dict[str, asyncio.TimerHandle] = {}
-        self._running: set[asyncio.Task[None]] = set()
+        self._asking: dict[str, asyncio.Task[None]] = {}
         self._failed: dict[str, int] = {}
-        self._events = events
         self._leave = events.listen(self._moved, BreakerMoved)
 
     def start(self) -> None:
         """In the event loop: from now on, who idles is asked too."""
+        now = asyncio.get_running_loop().time()
         for probe in self._probes.values():
-            if probe.config.idle is not None:
-                self._at(probe.target, asyncio.get_running_loop().time() + probe.config.idle)
+            self._rest(probe, now)
 
     async def aclose(self) -> None:
         self._leave()
         for timer in self._timers.values():
             timer.cancel()
-        for task in self._running:
+        self._timers.clear()
+        asking = tuple(self._asking.values())
+        for task in asking:
             task.cancel()
-        await asyncio.gather(*self._running, return_exceptions=True)
+        await asyncio.gather(*asking, return_exceptions=True)
 
     def next_probe(self, target: str) -> float | None:
         """When ``target`` is asked next, on the loop's clock; None if nobody means to."""
@@ -63,10 +73,23 @@ class Prober:
 
     def _moved(self, event: BreakerMoved) -> None:
         probe = self._probes.get(event.target)
-        if probe is not None and event.after == "open":
-            # Half of a short opening is left before it is asked.
-            lead = min(probe.config.timeout, (event.open_until - event.at) / 2)
-            self._at(event.target, event.open_until - lead)
+        if probe is None:
+            return
+        if event.after != OPEN:
+            self._rest(probe, event.at)
+            return
+        # Half of a short opening is left before it is asked.
+        lead = min(probe.config.timeout, (event.open_until - event.at) / 2)
+        self._at(event.target, event.open_until - lead)
+
+    def _rest(self, probe: Probe, now: float) -> None:
+        """The next time that it may have idled for long enough, if anybody wants to know that."""
+        if (timer := self._timers.pop(probe.target, None)) is not None:
+            timer.cancel()
+        idle = probe.config.idle
+        if idle is not None:
+            due = probe.live.used + idle
+            self._at(probe.target, due if due > now else now + idle)
 
     def _at(self, target: str, when: float) -> None:
         if (earlier := self._timers.pop(target, None)) is not None:
@@ -75,23 +98,36 @@ class Prober:
 
     def _due(self, target: str) -> None:
         del self._timers[target]
+        if target in self._asking:  # what that finds out is as new
+            return
         task = asyncio.get_running_loop().create_task(self._ask(self._probes[target]))
-        self._running.add(task)
-        task.add_done_callback(self._running.discard)
+        self._asking[target] = task
+        task.add_done_callback(partial(self._asked, target))
+
+    def _asked(self, target: str, task: asyncio.Task[None]) -> None:
+        del self._asking[target]
+        if task.cancelled():
+            return
+        if target not in self._timers:
+            self._rest(self._probes[target], asyncio.get_running_loop().time())
+        task.result()  # a bug of ours is raised here, and so told by the loop: nobody waits for the task
 
     async def _ask(self, probe: Probe) -> None:
-        loop = asyncio.get_running_loop()
-        idle = probe.config.idle
-        is_open = probe.breaker.state_at(loop.time()) == "open"
-        rests = idle is not None and loop.time() - probe.live.used >= idle
-        if is_open or rests:
-            failure = await self._failure(probe)
-            failures = self._failed[probe.target] = 0 if failure is None else self._failed.get(probe.target, 0) + 1
-            # An open one stays so for longer, and is asked again before the new end.
-            if failures and (is_open or failures >= IDLE_FAILURES):
-                probe.breaker.trip(loop.time(), f"probe: {failure}")
-        if idle is not None and probe.target not in self._timers:
-            self._at(probe.target, loop.time() + idle)
+        now = asyncio.get_running_loop().time()
+        is_open = probe.breaker.state_at(now) == OPEN
+        idle_since = probe.idle_since(now)
+        if not is_open and idle_since is None:
+            self._failed[probe.target] = 0
+            return
+        failure = await self._failure(probe)
+        failed = self._failed[probe.target] = 0 if failure is None else self._failed.get(probe.target, 0) + 1
+        if failure is None:
+            return
+        # Still so: nobody has let traffic through, or sent any, while it was asked.
+        still_open = is_open and probe.breaker.state == OPEN
+        still_idle = idle_since is not None and probe.live.used == idle_since
+        if still_open or (still_idle and failed >= IDLE_FAILURES):
+            probe.breaker.trip(asyncio.get_running_loop().time(), f"probe: {failure}")
 
     async def _failure(self, probe: Probe) -> str | None:
         """What went wrong, as a bounded label."""

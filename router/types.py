@@ -6,7 +6,7 @@ What is made for every request is a NamedTuple: a frozen dataclass takes three t
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
@@ -50,9 +50,9 @@ class Live:
     guards: tuple[Guard, ...] = ()
     looks: tuple[Look, ...] = ()
 
-    def guarded_by(self, *guards: Guard, counted_by: Guard) -> None:
-        """In the order in which they are asked. ``counted_by`` comes last and never refuses."""
-        self.guards = (*guards, counted_by)
+    def guarded_by(self, *guards: Guard, counters: Sequence[Guard]) -> None:
+        """In the order in which they are asked. ``counters`` come last and never refuse."""
+        self.guards = (*guards, *counters)
         self.looks = tuple(guard.refusal for guard in guards)
 
     def refusal(self, call: Call, now: float) -> str | None:
@@ -169,7 +169,7 @@ class Call(NamedTuple):
 
 class Attempt(NamedTuple):
     """One call to one target. ``number`` counts from 1; ``starts`` and ``deadline`` are on the loop's clock. ``tokens``:
-    what it is expected to hold, input + 2 x output. ``after``: the target whose failure, or silence, it follows;
+    what it is expected to hold, input + 2 x output; ``prompt``: the input alone. ``after``: the target whose failure, or silence, it follows;
     ``hedge``: that one still runs. ``forced``: every target is ejected, so ejections do not count.
     """
 
@@ -180,6 +180,7 @@ class Attempt(NamedTuple):
     starts: float
     deadline: float
     tokens: int = 0
+    prompt: int = 0
     after: Target | None = None
     hedge: bool = False
     forced: bool = False

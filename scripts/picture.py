@@ -81,7 +81,7 @@ def gateway() -> Generator[tuple[str, Path]]:
         config.write_text(CONFIG)
         with log.open("w") as out:
             command = [sys.executable, "-m", "app.cli.main", "serve", "--config", str(config), "--port", str(port)]
-            any_port = {"BREAKWATER_SERVER__METRICS_PORT": "0"}
+            any_port = {"BREAKWATER_SERVER__METRICS_PORT": "0", "BREAKWATER_SERVER__ADMIN_PORT": "0"}
             server = subprocess.Popen(command, stdout=out, env={**os.environ, **any_port})
         try:
             while subprocess.run(

@@ -24,7 +24,8 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
     """`breakwater serve` with nothing set, as a newcomer starts it."""
     port = free_port()
     folder = tmp_path_factory.mktemp("demo")
-    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "BREAKWATER_SERVER__METRICS_PORT": "0"}
+    any_port = {"BREAKWATER_SERVER__METRICS_PORT": "0", "BREAKWATER_SERVER__ADMIN_PORT": "0"}
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **any_port}
     with (folder / "log").open("wb") as log:
         command = [sys.executable, "-m", "app.cli.main", "serve", "--port", str(port)]
         server = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=subprocess.STDOUT)

@@ -7,8 +7,9 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
 
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 from fastapi.openapi.utils import get_openapi
+from fastapi.routing import APIRoute
 from pydantic import BaseModel
 
 from app.admin import audit, config, experiments, explain_api, feed, requests, targets, weights
@@ -74,15 +75,19 @@ class Admin:
             redoc_url=None,
             responses={status: {"model": ErrorBody} for status in (400, 401, 404)},
         )
-        app.include_router(targets.routes(gateway, trail))
-        app.include_router(weights.routes(gateway, trail))
-        app.include_router(requests.routes(self._decisions, fresh))
-        app.include_router(explain_api.routes(gateway, examiner))
-        app.include_router(feed.routes(self._feed))
-        app.include_router(config.routes(gateway, examiner))
-        app.include_router(experiments.routes(gateway, self._arms, fresh))
-        app.include_router(audit.routes(trail))
-        _add_index(app)
+        parts = (
+            targets.routes(gateway, trail),
+            weights.routes(gateway, trail),
+            requests.routes(self._decisions, fresh),
+            explain_api.routes(gateway, examiner),
+            feed.routes(self._feed),
+            config.routes(gateway, examiner),
+            experiments.routes(gateway, self._arms, fresh),
+            audit.routes(trail),
+        )
+        for part in parts:
+            app.include_router(part)
+        app.include_router(_index(parts))
         _describe(app)
         answer_errors(app, listed="GET /")
         return Edge(gateway, {}, Access(app, token), finished=lambda _: None)
@@ -97,16 +102,20 @@ class Admin:
                 self._feed.close()
 
 
-def _add_index(app: FastAPI) -> None:
-    links: list[str] = []
+def _index(parts: Sequence[APIRouter]) -> APIRouter:
+    api = APIRouter()
+    served = [route for part in parts for route in part.routes if isinstance(route, APIRoute)]
+    links = [
+        "GET /openapi.json",
+        *(f"{method} {route.path}" for route in served for method in sorted(route.methods or ())),
+    ]
+    answer = Index(version=installed_version(), links=[link.replace(":path}", "}") for link in links])
 
-    @app.get("/", summary="What there is")
+    @api.get("/", summary="What there is")
     async def index() -> Index:
-        return Index(version=installed_version(), links=links)
+        return answer
 
-    links += ["GET /openapi.json"]
-    links += [f"{method.upper()} {path}" for path, methods in app.openapi()["paths"].items() for method in methods]
-    app.openapi_schema = None
+    return api
 
 
 def _describe(app: FastAPI) -> None:

@@ -15,7 +15,7 @@ from pydantic import BaseModel, Field, SecretStr
 from app.admin.bodies import Body, body_of, documented
 from app.admin.given import MAX_BYTES, Environment, Examiner
 from app.observability.exposition import CONFIG_GENERATION
-from app.settings import Settings
+from app.settings import ProviderSettings, Settings
 from app.settings.options import secret_names
 from app.wiring import Gateway
 from providers.law import Law
@@ -77,7 +77,9 @@ def _shown(value: Any) -> Any:
     if isinstance(value, SecretStr):
         return HIDDEN
     if isinstance(value, Law):
-        return value.a if value.shape == "constant" else {value.shape: [value.a, value.b]}
+        return _law(value)
+    if isinstance(value, ProviderSettings):  # as in the file: the kind's own settings beside the name
+        return {"name": value.name, "kind": value.kind, **_shown(value.options)}
     if isinstance(value, BaseModel):
         return {name: _shown(getattr(value, name)) for name in type(value).model_fields}
     if is_dataclass(value) and not isinstance(value, type):
@@ -93,6 +95,13 @@ def _shown(value: Any) -> Any:
     if isinstance(value, list | tuple | set | frozenset):
         return [_shown(inner) for inner in value]
     return value if value is None or isinstance(value, bool | int | float | str) else str(value)
+
+
+def _law(law: Law) -> Any:
+    """As it would be written."""
+    if law.shape == "constant":
+        return law.a
+    return {law.shape: law.a if law.shape == "exponential" else [law.a, law.b]}
 
 
 def _hidden(value: Any) -> Any:

@@ -160,7 +160,7 @@ def state_of(live: Live, now: float) -> tuple[str, float | None]:
     if breaker is not None and (state := breaker.state_at(now)) in BREAKER_WORDS:
         return BREAKER_WORDS[state], breaker.since if breaker.state == state else breaker.open_until
     limiter, throttle = live.guard(Limiter), live.guard(Throttle)
-    if limiter is not None and live.in_flight and limiter.load + 1 > live.limit:
+    if limiter is not None and limiter.load and limiter.load + 1 > live.limit:
         return "limited", None
     if throttle is not None and throttle.share(now) > 0:
         return "throttled", None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
+from time import monotonic
 from typing import Literal
 
 from fastapi import APIRouter, Response
@@ -55,7 +55,7 @@ def routes(gateway: Gateway) -> APIRouter:
     @api.get("/v1/ready", include_in_schema=False)
     async def ready(response: Response) -> Readiness:
         """Unavailable if no target of any route can serve."""
-        now = asyncio.get_running_loop().time()
+        now = monotonic()  # as the event loop's
         routes = [route for route in (*gateway.routes.named.values(), gateway.routes.anything) if route is not None]
         targets = [_state(route.model, target, now) for route in routes for target in route.targets]
         status: Literal["ready", "draining", "unavailable"] = "ready"

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
 from collections.abc import Sequence
+from time import monotonic
 
 from app.observability.numbers import Count, Family, Histogram, counter, gauge
 from app.wiring import Gateway
@@ -57,9 +57,8 @@ class Containment:
         )
 
     def look(self) -> None:
-        """In the event loop, whose clock the policies go by."""
         gateway = self._gateway
-        now = asyncio.get_running_loop().time()
+        now = monotonic()  # as the event loop's
         for target, live in gateway.lives.items():
             breaker, standing = live.guard(Breaker), live.guard(Standing)
             if breaker is not None:

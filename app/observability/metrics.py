@@ -66,6 +66,7 @@ class Metrics:
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
+        self._routes = gateway.routes
         self._containment = Containment(gateway)
         self._cells: dict[_Kind, _Cells] = {}
         self._attempts: dict[tuple[Target, str], Count] = {}
@@ -125,7 +126,12 @@ class Metrics:
         self._containment.look()
 
     def __call__(self, exchanges: Sequence[Exchange]) -> None:
-        named, anything = self._gateway.routes.named, self._gateway.routes.anything
+        routes = self._gateway.routes
+        if routes is not self._routes:  # changed while running; the counts themselves are by label, and stay
+            self._routes = routes
+            self._cells.clear()
+            self._attempts.clear()
+        named, anything = routes.named, routes.anything
         for exchange in exchanges:
             attempts = exchange.attempts
             operation = OPERATIONS.get(exchange.path, OTHER)

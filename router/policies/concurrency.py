@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from providers.prompt import prompt_tokens
 from router.config import Concurrency
 from router.errors import Refused
 from router.measures.quantiles import Quantiles
@@ -76,8 +75,7 @@ class Limiter:
         self._running += 1
         if tokens:
             self._learn_size(tokens)
-        request = attempt.call.request
-        prompt = prompt_tokens(request) if self._by_prompt and request.stream else None
+        prompt = attempt.prompt if self._by_prompt and attempt.call.request.stream else None
         return _Ticket(self, weight, load, now, prompt)
 
     def until(self, now: float) -> float | None:

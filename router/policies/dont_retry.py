@@ -1,4 +1,4 @@
-"""Overloaded; don't retry: when retries are a large share of what a route does and most of it fails, they make it worse.
+"""Overloaded; don't retry: when retries are a large share of what a route does and most of it fails, they do harm.
 
 The idea is from the SRE book, chapter 21 (a histogram of attempt numbers); the figures are ours (resilience.md K1).
 """
@@ -23,9 +23,9 @@ ATTEMPTS, RETRIES, FAILURES = range(3)
 
 
 class DontRetry:
-    """By route. In ``WINDOW_SECONDS``, of at least ``LEAST_ATTEMPTS``: more than ``RETRY_SHARE`` were second attempts or
-    later (a client's own count, too), and more than ``FAILURE_RATIO`` failed. For ``HELD_SECONDS`` from then on retries
-    are refused, and clients should be told; first attempts never are.
+    """By route. In ``WINDOW_SECONDS``, of at least ``LEAST_ATTEMPTS``: more than ``RETRY_SHARE`` were second or later
+    attempts (a client's own count, too), and more than ``FAILURE_RATIO`` failed. For ``HELD_SECONDS`` from then on
+    retries are refused, and clients should be told; first attempts never are.
     """
 
     def __init__(self) -> None:

@@ -22,7 +22,9 @@ FORGOTTEN = 0.01
 # While it stands, nobody waits for longer than this times the target. With 10, twice as many that will not be served take a
 # place in the queue and hear of it late; at 3 x capacity 20 has 98 of 100 refusals leave at once (tests/sim/test_shedding.py).
 PATIENCE = 20.0
-MEMORY = 5.0  # seconds of queueing over which the rate of draining is averaged
+# The rate of draining is averaged over so many seconds, but over so many calls at least: where little moves it takes longer.
+MEMORY = 5.0
+ENOUGH = 10.0
 
 
 class Waiter:
@@ -102,7 +104,7 @@ class Line:
         """Seconds that a newcomer to a standing queue may expect to wait: at least what one takes to drain, or nobody could
         wait (CoDel never drops the last packet either, RFC 8289).
         """
-        return max(TARGET, 1.0 / self.rate(now))
+        return max(TARGET, 3.0 / self.rate(now))
 
     def due(self, waiter: Waiter, now: float) -> float:
         """When the time of ``waiter`` is over, as far as is known now."""
@@ -125,16 +127,16 @@ class Line:
             return
         self._stamp = now
         kept = exp(-past / STANDS_AFTER)
-        for priority in Priority:
-            self._filled[priority] *= kept
-            if self.ahead(priority):
-                self._filled[priority] += 1.0 - kept
+        for priority, share in enumerate(self._filled):
+            self._filled[priority] = share * kept + (1.0 - kept if self.ahead(priority) else 0.0)
         if self._filled[Priority.BATCH] < STANDING:
             self.standing_since = None
         elif self.standing_since is None:
             self.standing_since = now
-        kept = exp(-past / MEMORY)
-        self._drained *= kept
-        self._busy *= kept
-        if self.ahead(Priority.BATCH):
-            self._busy += MEMORY * (1.0 - kept)
+        waited = past if self.ahead(Priority.BATCH) else 0.0
+        if self._drained > ENOUGH:
+            kept = exp(-past / MEMORY)
+            self._drained *= kept
+            self._busy *= kept
+            waited *= MEMORY * (1.0 - kept) / past
+        self._busy += waited

@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from providers import Outcome
+from providers import Outcome, ProviderError
 from providers.errors import RateLimited
-from providers.prompt import prompt_tokens
-from router.measures.quantiles import Quantiles
 from router.policy import Ending, Ticket
 from router.types import Attempt, Call, Live
 
-# What a 429 is scored as by time (Linkerd's load biaser): its Retry-After, within these seconds.
+# What a failure is scored as by time (Linkerd's load biaser, which has it for 429s): its Retry-After, within these seconds.
 LEAST_PENALTY = 5.0
 MOST_PENALTY = 300.0
 
@@ -31,8 +29,7 @@ class Load:
         live.in_flight += 1
         live.tokens += attempt.tokens
         live.used = now
-        request = attempt.call.request
-        return _Ticket(live, attempt.tokens, request.stream, prompt_tokens(request), attempt.route.outputs)
+        return _Ticket(live, attempt, now)
 
     def until(self, now: float) -> float | None:
         return None
@@ -52,16 +49,19 @@ class Load:
 class _Ticket:
     """Numbers only: the attempt leads to the request, whose body would live as long as the stream."""
 
-    __slots__ = ("_live", "_outputs", "_prompt", "_stream", "_tokens")
+    __slots__ = ("_began", "_live", "_outputs", "_prompt", "_sent", "_stream", "_tokens")
 
-    def __init__(self, live: Live, tokens: int, stream: bool, prompt: int, outputs: Quantiles) -> None:
+    def __init__(self, live: Live, attempt: Attempt, now: float) -> None:
         self._live = live
-        self._tokens = tokens
-        self._stream = stream
-        self._prompt = prompt
-        self._outputs = outputs
+        self._tokens = attempt.tokens
+        self._prompt = attempt.prompt
+        self._stream = attempt.call.request.stream
+        self._outputs = attempt.route.outputs
+        self._sent = now
+        self._began = False
 
     def begun(self, seconds: float, now: float) -> None:
+        self._began = True
         self._live.latency.observe(self._stream, self._prompt, seconds, now)
 
     def settle(self, ending: Ending, now: float) -> None:
@@ -70,13 +70,18 @@ class _Ticket:
         live.tokens -= self._tokens
         outcome = ending.outcome
         if outcome is Outcome.OK:
-            live.failures = 0
-            live.last_failure = None
+            if live.failures:
+                live.failures = 0
+                live.last_failure = None
             if ending.usage is not None:  # of a whole answer: one cut short says nothing about their length
                 self._outputs.add(ending.usage.output_tokens)
         elif outcome is not Outcome.IGNORED:
             live.failures += 1
             live.last_failure = outcome.value
-            failure = ending.failure
-            if isinstance(failure, RateLimited):
-                live.latency.penalise(max(LEAST_PENALTY, min(MOST_PENALTY, failure.retry_after or 0.0)), now)
+            if not self._began:
+                live.latency.penalise(self._penalty(ending.failure, now), now)
+
+    def _penalty(self, failure: ProviderError | None, now: float) -> float:
+        """A failure that comes fast must not look like a fast answer, and one that took long was at least as long."""
+        named = failure.retry_after if isinstance(failure, RateLimited) else None
+        return max(LEAST_PENALTY, min(MOST_PENALTY, named or 0.0), now - self._sent)

@@ -1,36 +1,38 @@
 """How many retries first attempts pay for: Finagle's RetryBudget, and a small burst for a gateway with little traffic.
 
-Every first attempt deposits a little at its target, every retry, failover or hedge withdraws at the target whose failure (or
-silence) it follows. Both are forgotten after ``ttl``.
+Every first attempt deposits a little at its target; every retry, failover or hedge withdraws at the target that it
+follows, in its failure or its silence. Both are forgotten after ``ttl``.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from math import ceil, inf
+from typing import Any
 
 from router.config import RetryBudget
 from router.errors import Refused
-from router.policy import Ending
-from router.types import Attempt, Live
+from router.policy import Ending, Ticket
+from router.types import Attempt, Call, Live
 
 SCALE = 1000  # Finagle's ScaleFactor: a deposit, so that whole numbers are enough
 SLICES = 10
 
 
 class TokenBudget:
-    """The budget of one target. A withdrawal costs 1 / ``ratio`` deposits; ``min_per_second`` * ``ttl`` are free; what is
-    deposited and what is withdrawn expires together with its slice, a tenth of ``ttl``.
+    """A withdrawal costs 1 / ``ratio`` deposits; ``min_per_second`` * ``ttl`` are free; what is deposited and what is
+    withdrawn expires together with its slice, a tenth of ``ttl``. With ``burst`` 0 that is Finagle's, and all of it.
 
-    The ``burst`` is ours: with no free withdrawals a lone first failure could never fail over (gRPC and AWS start with full
-    buckets, Envoy lets three run). It pays when the window cannot, and is whole again as soon as nobody has needed it for
-    ``ttl`` seconds: neither taken from it nor been denied. With no free withdrawals that bounds what is withdrawn, refunds
-    taken off:
+    The burst is ours: with no free withdrawals a lone first failure could never fail over (gRPC and AWS start with full
+    buckets, Envoy lets three run). It pays when the window cannot, and is whole again once nobody has needed it for
+    ``ttl`` seconds: neither taken from it nor been denied. With no free withdrawals that bounds what is withdrawn,
+    refunds taken off:
 
     - since the start, while the need never pauses for ``ttl``: ratio * deposits + burst at most. No deposit pays twice,
       since what it has paid for expires after it; and the burst does not come back.
     - in any ``ttl``: ratio * deposits of it and of the ``ttl`` before + burst at most, since bursts lie ``ttl`` apart.
 
-    Against Finagle the cost is rounded up, not down, so that no ratio is exceeded.
+    The cost is rounded up where Finagle rounds down, so that no ratio is exceeded.
     """
 
     __slots__ = (
@@ -47,7 +49,7 @@ class TokenBudget:
         "_ttl",
     )
 
-    def __init__(self, config: RetryBudget) -> None:
+    def __init__(self, config: RetryBudget, burst: int = 0) -> None:
         self._deposit = SCALE if config.ratio > 0 else 0
         self._cost = ceil(SCALE / config.ratio) if config.ratio > 0 else 1
         self._reserve = int(config.min_per_second * config.ttl * self._cost)
@@ -56,7 +58,7 @@ class TokenBudget:
         self._slices = [0] * SLICES
         self._slice = 0  # counted from the start of the clock
         self._sum = 0
-        self._burst = self._left = config.burst
+        self._burst = self._left = burst
         self._needed = -inf
 
     def deposit(self, now: float) -> None:
@@ -66,10 +68,6 @@ class TokenBudget:
             self._turn(place)
         self._slices[place % SLICES] += self._deposit
         self._sum += self._deposit
-
-    def take_back(self, deposited: float, now: float) -> None:
-        """The first attempt that was deposited for at ``deposited`` was never sent."""
-        self._change(-self._deposit, deposited, now)
 
     def try_withdraw(self, now: float) -> bool:
         """May there be a retry? If so, it is paid for."""
@@ -97,7 +95,7 @@ class TokenBudget:
         return self._burst if now - self._needed >= self._ttl else self._left
 
     def _change(self, amount: int, at: float, now: float) -> None:
-        """In the slice of ``at``, as if it had been so from the first; if that has expired, there is nothing to change."""
+        """In the slice of ``at``, as if it had been so from the first. If that has expired, nothing changes."""
         self._turn(int(now * self._pace))
         place = int(at * self._pace)
         if self._slice - place < SLICES:
@@ -112,66 +110,59 @@ class TokenBudget:
         self._slice = current
 
 
+class Purse:
+    """Guard of one target: its budget. Comes after those that may refuse, so that what it sees is sent."""
+
+    name = "retry_budget"
+
+    def __init__(self, config: RetryBudget) -> None:
+        self.budget = TokenBudget(config, config.burst)
+        self.enabled = config.enabled
+
+    def refusal(self, call: Call, now: float) -> str | None:
+        return None
+
+    def admit(self, attempt: Attempt, now: float) -> None:
+        """A client's own retry is no original (SRE ch. 21): it deposits nothing."""
+        if attempt.after is None and not attempt.call.retries:
+            self.budget.deposit(now)
+
+    def until(self, now: float) -> float | None:
+        return None
+
+    def describe(self, now: float) -> Mapping[str, Any]:
+        return {"enabled": self.enabled, "remaining": self.budget.balance(now)}
+
+
 class RetryBudgets:
-    """One ``TokenBudget`` a target, set up by the first route that uses it.
+    """The rule: what follows a failure, or a silence, is paid for by the target that it follows."""
 
-    A client's own retry is no original (SRE ch. 21): it deposits nothing.
-    """
-
-    def __init__(self) -> None:
-        self._budgets: dict[Live, TokenBudget] = {}
-
-    def admit(self, attempt: Attempt, now: float) -> _Deposit | _Withdrawal | None:
-        config = attempt.route.retry.budget
-        if not config.enabled:
+    def admit(self, attempt: Attempt, now: float) -> Ticket | None:
+        purse = None if attempt.after is None else attempt.after.live.guard(Purse)
+        if purse is None or not purse.enabled:
             return None
-        after = attempt.after
-        if after is None:
-            if attempt.call.retries:
-                return None
-            budget = self._of(attempt.target.live, config)
-            budget.deposit(now)
-            return _Deposit(budget, now)
-        budget = self._of(after.live, config)
-        if not budget.try_withdraw(now):
+        if not purse.budget.try_withdraw(now):
             raise Refused("rate_budget", final=not attempt.hedge)
-        return _Withdrawal(budget, now)
+        return _Withdrawal(purse.budget, now)
 
-    def balance_of(self, live: Live, now: float) -> int | None:
-        """How many retries could follow failures of this target now; None before its first attempt."""
-        budget = self._budgets.get(live)
-        return None if budget is None else budget.balance(now)
-
-    def _of(self, live: Live, config: RetryBudget) -> TokenBudget:
-        budget = self._budgets.get(live)
-        if budget is None:
-            budget = self._budgets[live] = TokenBudget(config)
-        return budget
+    @staticmethod
+    def balance_of(live: Live, now: float) -> int | None:
+        """How many retries could follow failures of this target now; None if nobody counts them."""
+        purse = live.guard(Purse)
+        return None if purse is None or not purse.enabled else purse.budget.balance(now)
 
 
-class _Paid:
-    """What was paid in or out at ``at`` goes back if the attempt was never sent."""
+class _Withdrawal:
+    """What was paid at ``at`` goes back if the attempt was never sent."""
 
     __slots__ = ("_at", "_budget")
 
     def __init__(self, budget: TokenBudget, at: float) -> None:
-        self._budget = budget
         self._at = at
+        self._budget = budget
 
     def begun(self, seconds: float, now: float) -> None:
         pass
-
-
-class _Deposit(_Paid):
-    __slots__ = ()
-
-    def settle(self, ending: Ending, now: float) -> None:
-        if not ending.sent:
-            self._budget.take_back(self._at, now)
-
-
-class _Withdrawal(_Paid):
-    __slots__ = ()
 
     def settle(self, ending: Ending, now: float) -> None:
         if not ending.sent:

@@ -8,8 +8,8 @@ from router.types import Attempt
 
 
 class RetryConcurrencies:
-    """By route: at most max(``min``, ``share`` of the attempts in flight at its targets). A retry is one until its stream
-    ends, from before its pause; a share rounds down, as in Envoy.
+    """By route: at most max(``min``, ``share`` of the attempts in flight at its targets). A retry counts from before
+    its pause until its stream ends; a share rounds down, as in Envoy.
     """
 
     def __init__(self) -> None:

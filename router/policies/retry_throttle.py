@@ -1,4 +1,4 @@
-"""gRPC's retryThrottling (gRFC A6), besides the budgets or instead of them: a target whose calls fail is not asked again."""
+"""gRPC's retryThrottling (gRFC A6), besides the budgets or instead of them: where calls fail there are no retries."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ SCALE = 1000  # token_ratio has three decimals; whole thousandths add up exactly
 
 
 class RetryThrottle:
-    """The token count of one server: it starts at ``max_tokens``, and retries are allowed while it is above half of that."""
+    """The token count of one server: from ``max_tokens`` down; retries are allowed while it is above half of that."""
 
     __slots__ = ("_half", "_max", "_success", "_tokens")
 
@@ -38,9 +38,9 @@ class RetryThrottle:
 class RetryThrottles:
     """One ``RetryThrottle`` a target, set up by the first route that uses it. The first attempt always goes.
 
-    A retry or a hedge is judged by the target that it follows. What counts is decided at the end of an answer: a fault or an
-    overload, or the upstream's own word not to retry, is a failure; a complete answer is a success; what says nothing of
-    the target (a wrong request, our key, a client that left) does not count.
+    A retry or a hedge is judged by the target that it follows. What counts is decided at the end of an answer: a fault,
+    an overload or the upstream's own word not to retry is a failure; a complete answer is a success; what says nothing
+    of the target (a wrong request, our key, a client that left) does not count.
     """
 
     def __init__(self) -> None:

@@ -1,8 +1,9 @@
 """Load shedding: who comes in, who waits and who is turned away when there is too much. Never a stream that has begun.
 
-    enter ─► in, or turned away (progressive), or has to wait
-    join  ─► waits, or is turned away (progressive, expected_wait, queue_full), or takes another's place (queue_evicted)
-    call_up ► those who may go; each then ``arrive``s, or is ``put_back`` if its room was gone
+    enter ───► in, or turned away (progressive), or has to wait
+    join ────► waits, maybe in another's place (queue_evicted), or is turned away (progressive, expected_wait, queue_full)
+    call_up ─► those who may go; each then ``arrive``s, or is ``put_back`` if its room was gone
+    expire ──► turned away (queue_timeout)
 
 Capacity is counted in tokens, input + 2 x output, because that is what a stream holds upstream. Nobody overtakes, and a
 higher priority always goes first. One queue for the gateway, in lines: calls of one route and pin wait for the same room,
@@ -12,7 +13,7 @@ so a route without room holds up nobody else's. Synchronous, and time is an argu
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from router.config import Shedding
@@ -26,7 +27,9 @@ CALM = 0.8
 # overload of 0.63 (of the tokens: 93 %) and sheddable at 0.79 (96 %); default and critical are never turned away by rank.
 RANKS = (75.0, 50.0, 0.0, 0.0)
 LABELS = tuple(priority.name.lower() for priority in Priority)
+HIGHEST_FIRST = tuple(sorted(Priority, reverse=True))
 RETRY_AFTER_LEAST, RETRY_AFTER_MOST = 1.0, 60.0
+TICK = 0.001  # uvloop counts in milliseconds, and its timers may be early by one
 NOBODY = -1
 
 
@@ -52,8 +55,7 @@ class Shedder:
         held = self.tokens
         if self._enabled:
             if held > self._calm and outranked(call.priority, (held - self._calm) / (self._most - self._calm)):
-                line = self._lines.get((route.model, call.pin))
-                raise self.refusal("progressive", call.priority, line, now)
+                raise self.refusal("progressive", call.priority, self._lines.get((route.model, call.pin)), now)
             if held and held + tokens > self._most:  # what is larger than the whole runs alone
                 return False
             if self.waiting and self._comes_after(call, route):
@@ -88,19 +90,18 @@ class Shedder:
         self.waiting += 1
         return waiter, evicted
 
-    def call_up(self, now: float) -> list[Waiter]:
-        """Those who may go now; their tokens are taken. As many as calls have ended since, and one more in case that there
-        is more room: what these take is seen only when they have arrived.
+    def call_up(self, now: float) -> Iterator[Waiter]:
+        """Those who may go now; their tokens are taken. As many as calls have ended since the last time, or one: what these
+        take is seen only when they have arrived, and then the next are called up.
         """
-        called: list[Waiter] = []
-        if not self._called:
-            while len(called) <= self._ended and (waiter := self._next(now)) is not None:
-                waiter.called = True
-                self._called += 1
-                self.tokens += waiter.tokens
-                called.append(waiter)
-            self._ended = 0
-        return called
+        if self._called:
+            return
+        most, self._ended = max(1, self._ended), 0
+        while self._called < most and (waiter := self._next(now)) is not None:
+            waiter.called = True
+            self._called += 1
+            self.tokens += waiter.tokens
+            yield waiter
 
     def arrive(self, waiter: Waiter, now: float) -> None:
         """It has found room, and is in."""
@@ -121,7 +122,7 @@ class Shedder:
 
     def expire(self, waiter: Waiter, now: float) -> bool:
         """Whether its time is over; it has then left."""
-        if waiter.called or now < waiter.line.due(waiter, now):
+        if waiter.called or now < waiter.line.due(waiter, now) - TICK:
             return False
         self._remove(waiter, now)
         return True
@@ -174,7 +175,7 @@ class Shedder:
     def _next(self, now: float) -> Waiter | None:
         """The first in order that has room; None if nobody has, or if there are too few tokens for the one that has."""
         self._blocked = NOBODY
-        for priority in reversed(Priority):
+        for priority in HIGHEST_FIRST:
             for key, line in self._lines.items():
                 waiter = line.first(priority, now)
                 if waiter is None or not waiter.has_room():
@@ -196,7 +197,7 @@ class Shedder:
 
     def _line(self, model: str, pin: Pin | None, now: float) -> Line:
         line = self._lines.get((model, pin))
-        if line is None:
+        if line is None or line.forgotten(now):
             self._lines = {key: line for key, line in self._lines.items() if not line.forgotten(now)}
             line = self._lines[model, pin] = Line()
         return line

@@ -1,8 +1,8 @@
 """Whether a target may be used at all, apart from how well it does: what an operator said of it, and what its upstream did.
 
-    drained    by an operator: what runs goes on, nothing new comes
-    disabled   its upstream refuses our credentials, knows no such model, or wants to be paid: no waiting cures that
-    resting    it asked us to come back later (429 with Retry-After)
+drained    by an operator: what runs goes on, nothing new comes
+disabled   its upstream refuses our credentials, knows no such model, or wants to be paid: no waiting cures that
+resting    it asked us to come back later (429 with Retry-After)
 """
 
 from __future__ import annotations

@@ -32,7 +32,8 @@ class Throttle:
 
     name = "throttle"
 
-    def __init__(self, settings: config.Throttle) -> None:
+    def __init__(self, settings: config.Throttle, target: str = "") -> None:
+        self._target = target
         self._enabled = settings.enabled
         self._seconds = settings.window
         self._threshold = settings.threshold
@@ -86,7 +87,7 @@ class Throttle:
     def _turns_away(self, call: Call, now: float) -> bool:
         """Always the same for a call in the same window, so that looking twice does not refuse twice as much."""
         share = self.share(now)
-        return share > 0.0 and unit(0, call.request.id, f"throttle {int(now / self._seconds)}") < share
+        return share > 0.0 and unit(0, call.request.id, f"throttle {self._target} {int(now / self._seconds)}") < share
 
 
 class _Ticket:

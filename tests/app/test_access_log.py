@@ -14,7 +14,7 @@ from app.api.exchange import Exchange
 from app.observability.access_log import AccessLog
 from providers import Usage
 from providers.mock import Mock, MockOptions
-from router import Target
+from router import Decision, Target
 from router.types import Tried
 
 
@@ -23,8 +23,10 @@ def exchange() -> Exchange:
     headers = [(b"authorization", b"Bearer sk-secret"), (b"x-request-id", b"r-1")]
     one = Exchange({"headers": headers, "method": "POST", "path": "/v1/completions", "client": ("10.0.0.9", 5)})
     target = Target(Mock("m", MockOptions()), None)
-    one.status, one.stream, one.model, one.target, one.route_reason = 200, True, "x", "b/x", "failover"
-    one.attempts = (Tried(target, "a/x", "503", 0.0012), Tried(target, "b/x", "200", 0.25))
+    one.status, one.stream, one.model, one.target = 200, True, "x", "b/x"
+    one.decision = Decision()
+    one.decision.reason = "failover"
+    one.decision.tried = [Tried(target, "a/x", "503", 0.0012), Tried(target, "b/x", "200", 0.25)]
     one.first_byte = one.started + 0.3
     one.usage = Usage(3, 9)
     return one

@@ -237,7 +237,8 @@ def chat(model: str, *, stream: bool, words: str = "say hello", **more: Any) -> 
 
 def _spawn(command: list[str], output: Path) -> subprocess.Popen[bytes]:
     environment = {name: value for name, value in os.environ.items() if name not in FOREIGN}
-    environment["BREAKWATER_SERVER__METRICS_PORT"] = "0"  # several gateways run at once
+    for port in ("METRICS_PORT", "ADMIN_PORT"):  # several gateways run at once
+        environment[f"BREAKWATER_SERVER__{port}"] = "0"
     with output.open("ab") as sink:
         return subprocess.Popen(command, cwd=ROOT, stdout=sink, stderr=subprocess.STDOUT, env=environment)
 

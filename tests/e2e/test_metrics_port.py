@@ -102,7 +102,8 @@ async def test_the_last_numbers_can_be_read_while_the_gateway_drains(tmp_path: P
 def serve(folder: Path, *arguments: str, **environment: str) -> subprocess.Popen[str]:
     (folder / "breakwater.yaml").write_text(yaml.safe_dump(CONFIG))
     command = [sys.executable, "-m", "app.cli.main", "serve", "--port", "0", *arguments]
-    given = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **environment}
+    any_port = {"BREAKWATER_SERVER__ADMIN_PORT": "0"}
+    given = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **any_port, **environment}
     out = subprocess.PIPE
     return subprocess.Popen(command, cwd=folder, env=given, stdout=out, stderr=subprocess.STDOUT, text=True)
 

@@ -175,7 +175,7 @@ def test_a_port_in_use_is_said_plainly(tmp_path: Path) -> None:
 
 def _serve(folder: Path, *arguments: str, **environment: str) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "app.cli.main", "serve", *arguments]
-    any_port = {"BREAKWATER_SERVER__METRICS_PORT": "0"}
+    any_port = {"BREAKWATER_SERVER__METRICS_PORT": "0", "BREAKWATER_SERVER__ADMIN_PORT": "0"}
     inherited = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **any_port, **environment}
     out = subprocess.PIPE
     return subprocess.Popen(command, cwd=folder, env=inherited, stdout=out, stderr=subprocess.STDOUT, text=True)

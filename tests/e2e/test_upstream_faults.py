@@ -251,6 +251,10 @@ async def matrix(faulty: StartFaulty, gateway: StartGateway) -> AsyncIterator[Ma
         yield Matrix(await gateway(config(urls)), servers)
 
 
+# What a single attempt does is shown here; what many of them lead to is shown in resilience/.
+UNPROTECTED = {"breaker": {"enabled": False}, "throttle": {"enabled": False}, "concurrency": {"enabled": False}}
+
+
 def config(urls: Mapping[str, str]) -> dict[str, Any]:
     return {
         "providers": [{"name": name, "kind": "openai-compatible", "base_url": url} for name, url in urls.items()],
@@ -258,7 +262,11 @@ def config(urls: Mapping[str, str]) -> dict[str, Any]:
             route(f"{fault}.{scenario}", fault, SCENARIOS[scenario]) for fault in TABLE for scenario in SCENARIOS
         ]
         + [mixed_route(faults) for faults in MIXED],
-        "defaults": {"timeouts": AMPLE, "retry": {"max_attempts": MAX_ATTEMPTS, "backoff": {"base": 0.01}}},
+        "defaults": {
+            "timeouts": AMPLE,
+            "retry": {"max_attempts": MAX_ATTEMPTS, "backoff": {"base": 0.01, "throttle_base": 0.01}},
+            **UNPROTECTED,
+        },
     }
 
 

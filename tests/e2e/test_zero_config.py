@@ -29,7 +29,8 @@ class Zero:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.log = folder / "output.log"
-        own = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "BREAKWATER_SERVER__METRICS_PORT": "0"}
+        any_port = {"BREAKWATER_SERVER__METRICS_PORT": "0", "BREAKWATER_SERVER__ADMIN_PORT": "0"}
+        own = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **any_port}
         command = [sys.executable, "-m", "app.cli.main", "serve", "--port", str(self.port)]
         (folder / "empty").mkdir()
         with self.log.open("wb") as sink:

@@ -267,7 +267,7 @@ class Books:
 def alive(*guards: Guard) -> Live:
     """A target's live numbers, counted, and guarded by these."""
     live = Live()
-    live.guarded_by(*guards, counted_by=Load(live))
+    live.guarded_by(*guards, counters=[Load(live)])
     return live
 
 

@@ -12,7 +12,7 @@ from app.main import create_app
 from app.settings import load
 from app.wiring import Gateway, build
 
-TOKEN = "hush-hush-this-is-the-token"  # noqa: S105
+TOKEN = "hush-hush-this-is-the-token"
 CONFIG = """
 providers:
   - {name: left, kind: mock, ttft: 0, token_interval: 0, tokens: 5}
@@ -63,7 +63,9 @@ class Desk:
         assert answer.status_code == 200, answer.text
         return answer.json()
 
-    async def chat(self, model: str, request_id: str = "r1", *, stream: bool = False, **headers: str) -> httpx2.Response:
+    async def chat(
+        self, model: str, request_id: str = "r1", *, stream: bool = False, **headers: str
+    ) -> httpx2.Response:
         body = {"model": model, "stream": stream, "messages": [{"role": "user", "content": "secret words"}]}
         given = {name.replace("_", "-"): value for name, value in headers.items()} | {"X-Request-ID": request_id}
         return await self.data("POST", "/v1/chat/completions", json=body, headers=given)

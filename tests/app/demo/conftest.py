@@ -10,6 +10,7 @@ from app.api.exchange import Exchange
 from app.demo.traffic import Traffic
 from app.demo.world import HOST, World
 from app.server.listening import bind
+from router import Decision
 from router.types import Tried
 
 
@@ -27,7 +28,8 @@ class Stage:
         one.started, one.first_byte = one.ended - took, one.ended - took + 0.2
         one.status, one.model, one.stream = 200, "demo", stream
         targets = {target.provider.name: target for target in self.world.gateway.routes.named["demo"].targets}
-        one.attempts = [Tried(targets[name], f"{name}/demo", label, 0.1) for name, label in tried]
+        one.decision = Decision()
+        one.decision.tried = [Tried(targets[name], f"{name}/demo", label, 0.1) for name, label in tried]
         for name, value in facts.items():
             setattr(one, name, value)
         self.traffic([one])

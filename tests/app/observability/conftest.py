@@ -9,6 +9,7 @@ import pytest
 from app.api.exchange import Exchange
 from app.settings import load
 from app.wiring import Gateway, build
+from router import Decision
 from router.types import Tried
 
 CONFIG = """
@@ -38,12 +39,14 @@ def over(gateway: Gateway) -> MakeExchange:
     def make(*tried: tuple[str, str], path: str = "/v1/chat/completions", **facts: Any) -> Exchange:
         one = Exchange({"headers": [], "method": "POST", "path": path})
         one.status, one.model = 200, "m"
-        one.first_byte, one.ended, one.waited = one.started + 0.3, one.started + 1.0, 0.29
+        one.first_byte, one.ended = one.started + 0.3, one.started + 1.0
+        one.decision = Decision()
+        one.decision.waited = 0.29
         for name, value in facts.items():
             setattr(one, name, value)
         route = gateway.routes.find(one.model) if one.model is not None else None
         targets = {} if route is None else {target.id: target for target in route.targets}
-        one.attempts = [Tried(targets[target], target, label, 0.1) for target, label in tried]
+        one.decision.tried = [Tried(targets[target], target, label, 0.1) for target, label in tried]
         return one
 
     return make

@@ -125,9 +125,9 @@ def test_the_outcomes_that_there_are_keep_their_names(metrics: Metrics, over: Ov
     assert counted(metrics.attempts)["up/llama", label] == 1
 
 
-def test_what_runs_is_added_up_by_the_targets_name(gateway: Gateway, metrics: Metrics) -> None:
+def test_what_runs_is_told_by_the_targets_name_whatever_route_it_came_by(gateway: Gateway, metrics: Metrics) -> None:
     for route, running in (("m", 2), ("anything", 3)):
-        gateway.routes.find(route).targets[-1].live.in_flight = running
+        gateway.routes.find(route).targets[-1].live.in_flight += running
     metrics.look()
     assert {values: cell.value for values, cell in metrics.in_flight.cells.items()} == {
         ("up/llama",): 0,

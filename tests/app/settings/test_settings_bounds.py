@@ -29,6 +29,7 @@ TOTAL = "bounds all attempts together, so it belongs into the route's timeouts"
         ("", "{idle: 601}", "", f"9: routes[0].targets[0].timeouts.idle: idle (601 s) is longer than total (600 s, the default), {NEVER}"),
         ("{total: 400}", "{first_token: 401}", "", f"9: routes[0].targets[0].timeouts.first_token: first_token (401 s) is longer than total (400 s, from routes[0].timeouts), {NEVER}"),
         ("", "{total: 9}", "", f"9: routes[0].targets[0].timeouts.total: {TOTAL}"),
+        ("", "{total: 9, idle: 10}", "", f"9: routes[0].targets[0].timeouts.total: {TOTAL}"),
         ("", "", "{attempt: 600, idle: 600, first_token: 600, connect: 600}", ""),
         ("{total: 700, attempt: 700}", "{attempt: 699}", "", ""),
         ("{total: 20, attempt: 20, first_token: 20}", "{idle: 20}", "", ""),
@@ -267,6 +268,18 @@ def test_other_models_and_other_providers_are_other_targets(loaded: Callable[...
     both = text.replace(", model: x}", "}")
     assert len(complaints(both)) == 1
     assert '"alpha/*" has one `breaker`' in complaints(both)[0]
+
+
+def test_what_is_no_target_of_two_routes_is_not_compared(complaints: Complain) -> None:
+    unread = routes("", "breaker: {window: 60},").replace("provider: alpha", "provider: 5")
+    assert [line.split(": ")[1] for line in complaints(unread)] == [
+        "routes[0].targets[0].provider",
+        "routes[1].targets[0].provider",
+    ]
+    twice = written("", "", "").replace("alpha}\n", "alpha}\n  - {provider: alpha, breaker: {window: 60}}\n")
+    assert complaints(twice) == [
+        'breakwater.yaml:8: routes[0].targets[1]: a second target "alpha/*"; the first is at breakwater.yaml:7'
+    ]
 
 
 def test_one_finding_for_one_setting(complaints: Complain) -> None:

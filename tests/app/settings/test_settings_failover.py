@@ -182,6 +182,10 @@ DELAY = "must be seconds, above 0, or a quantile from p50 to p99.9, such as p95"
             [f"7: routes[0].hedge: {SECOND} breakwater.yaml:8, so it could never act; allow 2"],
         ),
         (f"{ONE}\n  hedge: {{}}", [f"7: routes[0].hedge: {OTHER}"]),
+        (
+            f"{ONE}\n  hedge: {{}}\n  retry: {{max_attempts: 1}}",
+            [f"7: routes[0].hedge: {SECOND} breakwater.yaml:8, so it could never act; allow 2"],
+        ),
         (f"{ONE}\n  hedge: 5", ["7: routes[0].hedge: must be a mapping of keys to values"]),
         (
             f"{BOTH}\n  hedge:\n    after: 30",

@@ -130,6 +130,7 @@ def test_an_experiment(loaded: Callable[..., Any]) -> None:
         (A, B.replace("0.1", "0.05"), B.replace("0.1", "0.05").replace("name: b", "name: c")),
         (A.replace("0.9", "0.3"), B.replace("0.1", "0.3"), "{name: c, providers: [beta], share: 0.4}"),
         (A, A.replace("name: a", "name: aa").replace("0.9", "0.1")),
+        (A.replace("0.9", "0.7"), B.replace("0.1", "0.2"), "{name: c, providers: [beta], share: 0.1}"),  # 0.99…
     ],
 )
 def test_arms_that_are_fine(loaded: Callable[..., Any], arms: tuple[str, ...]) -> None:

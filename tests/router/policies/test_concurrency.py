@@ -51,7 +51,7 @@ OTHERS = [
 def attempt(tokens: int = 0, *, stream: bool = True, prompt: int = 100) -> Attempt:
     call = call_for(stream=stream)
     call = call._replace(request=call.request._replace(body=b"x" * 4 * prompt))
-    return Attempt(call, ROUTE, TARGET, 1, 0.0, 600.0, tokens)
+    return Attempt(call, ROUTE, TARGET, 1, 0.0, 600.0, tokens, prompt)
 
 
 ONE = attempt()

@@ -15,9 +15,9 @@ from router.errors import Refused
 from router.policies.attempt_cap import AttemptCap
 from router.policies.deadline import Deadline
 from router.policies.dont_retry import DontRetry
-from router.policies.retry_budget import RetryBudgets, TokenBudget
+from router.policies.retry_budget import Purse, RetryBudgets, TokenBudget
 from router.policies.retry_concurrency import RetryConcurrencies
-from router.policy import IGNORED, OK, UNSENT, Ending, admit_all, settle_all
+from router.policy import IGNORED, OK, UNSENT, Ending, Ticket, admit_all, settle_all
 from router.types import Attempt, Live, Route, Target
 
 BURST = 10
@@ -32,7 +32,7 @@ def granted(budget: TokenBudget, now: float, asked: int = 1000) -> int:
     return sum(budget.try_withdraw(now) for _ in range(asked))
 
 
-# --- Finagle's bucket ---------------------------------------------------------------------------------------------------
+# --- Finagle's bucket -------------------------------------------------------------------------------------------------
 
 
 def test_m1_finagle_s_defaults_without_traffic_grant_a_hundred_retries_a_ttl():
@@ -60,7 +60,7 @@ def test_m2_a_tenth_of_ten_requests_a_second_is_one_retry_a_second():
     [(0.1, 9, 0), (0.1, 10, 1), (0.2, 4, 0), (0.2, 5, 1), (1, 7, 7), (0.7, 10_000, 6_997)],
 )
 def test_a_retry_costs_as_many_deposits_as_the_ratio_says(ratio, deposits, retries):
-    budget = TokenBudget(RetryBudget(ratio=ratio, burst=0))
+    budget = TokenBudget(RetryBudget(ratio=ratio))
     for _ in range(deposits):
         budget.deposit(0.0)
     assert granted(budget, 0.0, asked=10_000) == retries
@@ -68,7 +68,7 @@ def test_a_retry_costs_as_many_deposits_as_the_ratio_says(ratio, deposits, retri
 
 @pytest.mark.parametrize(("ratio", "free", "retries"), [(0.0, 0.0, 0), (0.0, 1.0, 10), (0.1, 1.0, 20), (0.1, 0.05, 10)])
 def test_deposits_and_free_retries_add_up(ratio, free, retries):
-    budget = TokenBudget(RetryBudget(ratio=ratio, min_per_second=free, burst=0))
+    budget = TokenBudget(RetryBudget(ratio=ratio, min_per_second=free))
     for _ in range(100):
         budget.deposit(0.0)
     assert granted(budget, 0.0, asked=10_000) == retries
@@ -103,29 +103,15 @@ def test_what_has_expired_is_not_given_back(pause):
     assert budget.try_withdraw(0.0)
     for _ in range(10):
         budget.deposit(pause)
-    budget.take_back(0.0, pause)
-    assert budget.balance(pause) == 1
     budget.refund(0.0, pause)
     assert budget.balance(pause) == 1
 
 
-def test_a_first_attempt_that_was_never_sent_pays_for_nothing():
-    budget = TokenBudget(OURS)
-    for _ in range(10):
-        budget.deposit(0.5)
-    budget.take_back(0.5, 5.0)
-    assert granted(budget, 5.0) == 0
-    for _ in range(10):
-        budget.deposit(9.0)
-    assert granted(budget, 9.0) == 1
-    assert budget.balance(11.0) == 0
-
-
-# --- the burst ------------------------------------------------------------------------------------------------------------
+# --- the burst --------------------------------------------------------------------------------------------------------
 
 
 def test_a_fresh_gateway_can_fail_over_from_its_first_request_on():
-    budget = TokenBudget(BURSTING)
+    budget = TokenBudget(OURS, BURST)
     for n in range(BURST):
         budget.deposit(n / 10)
         assert budget.try_withdraw(n / 10 + 0.05)
@@ -133,7 +119,7 @@ def test_a_fresh_gateway_can_fail_over_from_its_first_request_on():
 
 def test_sustained_failure_gets_the_ratio_and_one_burst():
     """200 requests a second for 60 s, all of them fail, and each asks for two retries."""
-    budget = TokenBudget(BURSTING)
+    budget = TokenBudget(OURS, BURST)
     retries = 0
     for n in range(12_000):
         budget.deposit(n / 200)
@@ -143,7 +129,7 @@ def test_sustained_failure_gets_the_ratio_and_one_burst():
 
 @pytest.mark.parametrize(("quiet", "left"), [(9.9, 0), (10.0, BURST), (30.0, BURST)])
 def test_the_burst_is_back_after_a_ttl_in_which_nobody_needed_it(quiet, left):
-    budget = TokenBudget(BURSTING)
+    budget = TokenBudget(OURS, BURST)
     assert granted(budget, 0.0) == BURST
     assert not budget.try_withdraw(5.0)  # a denial is need as well
     assert budget.balance(5.0 + quiet) == left
@@ -151,12 +137,12 @@ def test_the_burst_is_back_after_a_ttl_in_which_nobody_needed_it(quiet, left):
 
 
 def test_the_burst_does_not_come_back_while_it_is_asked_for():
-    budget = TokenBudget(BURSTING)
+    budget = TokenBudget(OURS, BURST)
     assert [granted(budget, 9.9 * n) for n in range(20)] == [BURST] + [0] * 19
 
 
 def test_the_window_pays_before_the_burst():
-    budget = TokenBudget(BURSTING)
+    budget = TokenBudget(OURS, BURST)
     for _ in range(50):
         budget.deposit(0.0)
     assert budget.balance(0.0) == 5 + BURST
@@ -164,7 +150,7 @@ def test_the_window_pays_before_the_burst():
     assert budget.balance(0.0) == BURST
 
 
-# --- K1's properties ------------------------------------------------------------------------------------------------------
+# --- K1's properties --------------------------------------------------------------------------------------------------
 
 # Seconds to the next step, and what it is: a first attempt, a retry, or a retry that is never sent.
 STEPS = st.lists(
@@ -198,7 +184,7 @@ def within(times: list[float], after: float, until: float) -> int:
 @given(STEPS, st.integers(1, 100))
 def test_property_i_retries_are_at_most_the_ratio_of_the_originals(steps, percent):
     """Since the start, and in the slices of any ttl that ends with a retry: floor(r * N), without a bit of grain."""
-    deposits, sent = played(TokenBudget(RetryBudget(ratio=percent / 100, burst=0)), steps)
+    deposits, sent = played(TokenBudget(RetryBudget(ratio=percent / 100)), steps)
     for now in sent:
         assert 100 * within(sent, -1, now) <= percent * within(deposits, -1, now)
         oldest = int(now / SLICE) * SLICE - TTL + SLICE - 1e-9
@@ -209,7 +195,7 @@ def test_property_i_retries_are_at_most_the_ratio_of_the_originals(steps, percen
 @given(STEPS, st.integers(0, 100), st.integers(0, 12))
 def test_property_i_with_a_burst(steps, percent, burst):
     """In any ttl: the ratio of the originals in it and in the ttl before, and one burst."""
-    deposits, sent = played(TokenBudget(RetryBudget(ratio=percent / 100, burst=burst)), steps)
+    deposits, sent = played(TokenBudget(RetryBudget(ratio=percent / 100), burst), steps)
     for now in sent:
         assert within(sent, now - TTL, now) <= percent * within(deposits, now - 2 * TTL, now) / 100 + burst + 1e-9
 
@@ -222,7 +208,7 @@ def test_property_i_with_a_burst(steps, percent, burst):
 )
 def test_property_i_with_a_burst_while_the_need_lasts(steps, percent, burst):
     """However long: each step is less than a ttl after the last and asks until it is denied."""
-    budget = TokenBudget(RetryBudget(ratio=percent / 100, burst=burst))
+    budget = TokenBudget(RetryBudget(ratio=percent / 100), burst)
     now, originals, retries = 0.0, 0, 0
     for gap, deposits in steps:
         now += gap
@@ -236,7 +222,7 @@ def test_property_i_with_a_burst_while_the_need_lasts(steps, percent, burst):
 @examples(200)
 @given(STEPS, st.integers(0, 100), st.integers(0, 5), st.integers(0, 12), st.floats(0.001, 100))
 def test_property_ii_an_idle_bucket_returns_to_its_reserve_after_ttl(steps, percent, free, burst, more):
-    budget = TokenBudget(RetryBudget(ratio=percent / 100, min_per_second=float(free), burst=burst))
+    budget = TokenBudget(RetryBudget(ratio=percent / 100, min_per_second=float(free)), burst)
     played(budget, steps)
     now = sum(gap for gap, _ in steps) + TTL + more
     assert budget.balance(now) == free * TTL + burst
@@ -251,12 +237,23 @@ def test_property_iii_finagle_s_defaults_grant_exactly_a_hundred_in_a_ttl_withou
     assert grants == [n < 100 for n in range(len(times))]
 
 
-# --- the rule -------------------------------------------------------------------------------------------------------------
+# --- the rule ---------------------------------------------------------------------------------------------------------
 
 
 def route_of(count: int = 2, budget: RetryBudget = OURS, model: str = "m", max_attempts: int = 3) -> Route:
-    targets = tuple(Target(Upstream(f"t{n}"), "m") for n in range(count))
+    targets = tuple(Target(Upstream(f"t{n}"), "m", live=with_purse(budget)) for n in range(count))
     return Route(model, targets, retry=Retry(max_attempts, budget=budget))
+
+
+def with_purse(budget: RetryBudget) -> Live:
+    live = Live()
+    live.guarded_by(counters=(Purse(budget),))
+    return live
+
+
+def sent(attempt: Attempt, now: float) -> list[Ticket]:
+    """Admitted by the rule, and counted where it goes."""
+    return admit_all([RetryBudgets(), *attempt.target.live.guards], attempt, now)
 
 
 def first(route: Route, *, retries: int = 0) -> Attempt:
@@ -268,84 +265,84 @@ def follow(route: Route, *, hedge: bool = False, after: int = 0) -> Attempt:
 
 
 def test_first_attempts_pay_and_retries_are_paid_at_the_target_that_failed():
-    policy, route = RetryBudgets(), route_of()
+    route = route_of()
     failed, other = (target.live for target in route.targets)
-    assert policy.balance_of(failed, 0.0) is None
     for _ in range(20):
-        policy.admit(first(route), 0.0).settle(OK, 1.0)
-    assert policy.balance_of(failed, 1.0) == 2
-    policy.admit(follow(route), 1.0).settle(OK, 2.0)
-    policy.admit(follow(route, hedge=True), 1.0).settle(IGNORED, 2.0)
-    assert policy.balance_of(failed, 2.0) == 0
-    assert policy.balance_of(other, 2.0) is None  # what runs there as a retry pays nothing in
+        settle_all(sent(first(route), 0.0), OK, 1.0)
+    assert RetryBudgets.balance_of(failed, 1.0) == 2
+    settle_all(sent(follow(route), 1.0), OK, 2.0)
+    settle_all(sent(follow(route, hedge=True), 1.0), IGNORED, 2.0)
+    assert RetryBudgets.balance_of(failed, 2.0) == 0
+    assert RetryBudgets.balance_of(other, 2.0) == 0  # what runs there as a retry pays nothing in
+    assert RetryBudgets.balance_of(Live(), 2.0) is None
 
 
 @pytest.mark.parametrize("hedge", [False, True])
 def test_an_empty_budget_ends_the_call_but_not_for_the_sake_of_a_hedge(hedge):
-    policy, route = RetryBudgets(), route_of()
     with pytest.raises(Refused) as refusal:
-        policy.admit(follow(route, hedge=hedge), 0.0)
+        sent(follow(route_of(), hedge=hedge), 0.0)
     assert (refusal.value.reason, refusal.value.final) == ("rate_budget", not hedge)
 
 
 def test_a_client_s_own_retry_pays_nothing():
-    policy, route = RetryBudgets(), route_of()
+    route = route_of()
     for _ in range(100):
-        assert policy.admit(first(route, retries=1), 0.0) is None
+        assert sent(first(route, retries=1), 0.0) == []
     with pytest.raises(Refused):
-        policy.admit(follow(route), 0.0)
+        sent(follow(route), 0.0)
 
 
-def test_what_was_never_sent_goes_back_whatever_it_was():
-    policy, route = RetryBudgets(), route_of()
-    live = route.targets[0].live
+def test_a_retry_that_was_never_sent_is_paid_back():
+    route = route_of()
     for _ in range(10):
-        policy.admit(first(route), 0.0)
+        sent(first(route), 0.0)
     for _ in range(50):
-        policy.admit(first(route), 0.0).settle(UNSENT, 0.5)
-    assert policy.balance_of(live, 1.0) == 1
-    for _ in range(50):
-        policy.admit(follow(route), 1.0).settle(UNSENT, 2.0)
-    assert policy.balance_of(live, 2.0) == 1
+        settle_all(sent(follow(route), 1.0), UNSENT, 2.0)
+    assert RetryBudgets.balance_of(route.targets[0].live, 2.0) == 1
 
 
-def test_routes_that_name_one_target_share_its_budget_as_the_first_set_it_up():
-    policy = RetryBudgets()
-    live = Live()
+def test_routes_that_name_one_target_share_its_budget():
+    live = with_purse(OURS)
     routes = [
-        Route(model, (Target(Upstream("a"), "m", live=live), Target(Upstream("b"), "m")), retry=Retry(budget=budget))
-        for model, budget in (("one", OURS), ("two", FINAGLE))
+        Route(model, (Target(Upstream("a"), "m", live=live), Target(Upstream("b"), "m", live=with_purse(OURS))))
+        for model in ("one", "two")
     ]
     for _ in range(5):
-        policy.admit(first(routes[0]), 0.0)
-        policy.admit(first(routes[1]), 0.0)
-    assert policy.balance_of(live, 0.0) == 1
-    policy.admit(follow(routes[1]), 0.0)
+        sent(first(routes[0]), 0.0)
+        sent(first(routes[1]), 0.0)
+    assert RetryBudgets.balance_of(live, 0.0) == 1
+    sent(follow(routes[1]), 0.0)
     with pytest.raises(Refused):
-        policy.admit(follow(routes[0]), 0.0)
+        sent(follow(routes[0]), 0.0)
 
 
 def test_each_target_has_its_own_burst():
-    policy, route = RetryBudgets(), route_of(budget=BURSTING)
+    route = route_of(budget=BURSTING)
     for after in (0, 1):
         for _ in range(BURST):
-            policy.admit(follow(route, after=after), 0.0)
+            sent(follow(route, after=after), 0.0)
         with pytest.raises(Refused):
-            policy.admit(follow(route, after=after), 0.0)
+            sent(follow(route, after=after), 0.0)
 
 
 def test_it_can_be_switched_off():
-    policy, route = RetryBudgets(), route_of(budget=RetryBudget(enabled=False))
-    assert [policy.admit(follow(route), 0.0) for _ in range(100)] == [None] * 100
-    assert policy.admit(first(route), 0.0) is None
-    assert policy.balance_of(route.targets[0].live, 0.0) is None
+    route = route_of(budget=RetryBudget(enabled=False))
+    assert [sent(follow(route), 0.0) for _ in range(100)] == [[]] * 100
+    assert sent(first(route), 0.0) == []
+    assert RetryBudgets.balance_of(route.targets[0].live, 0.0) is None
 
 
-# --- all rules together, in the order of K1 -------------------------------------------------------------------------------
+def test_it_never_refuses_by_itself_and_shows_what_is_left():
+    purse = Purse(BURSTING)
+    assert (purse.refusal(call_for(), 0.0), purse.until(0.0)) == (None, None)
+    assert purse.describe(0.0) == {"enabled": True, "remaining": BURST}
+
+
+# --- all rules together, in the order of K1 ---------------------------------------------------------------------------
 
 
 class Ledger:
-    """Calls through all the rules, and what was sent of them: originals by their target, retries and hedges by the target
+    """Calls through all the rules, and what was sent of them: originals by their target, retries and hedges by the one
     that they follow. Nothing expires.
     """
 
@@ -371,6 +368,7 @@ class Ledger:
             if fate == "guard":  # one of the target's refuses
                 settle_all(tickets, UNSENT, now)
                 continue
+            tickets += admit_all(target.live.guards, attempt, now)
             number += 1
             self.note(attempt)
             self.answer(tickets, fate, now)
