@@ -16,6 +16,7 @@ from app.settings.in_force import (
     retry_of,
     shedding_of,
     target_policies,
+    timeouts_of,
 )
 from providers import Provider, kinds
 from providers.base import Probed
@@ -98,7 +99,19 @@ def build(settings: Settings, started: int = 0, previous: Gateway | None = None)
     )
     mirrors = Mirrors(settings.seed)
     prober = Prober(targets.probes, events)
-    return Gateway(settings, dispatcher, providers, targets.lives, targets.policies, events, gate, budgets, mirrors, prober, started)
+    return Gateway(
+        settings,
+        dispatcher,
+        providers,
+        targets.lives,
+        targets.policies,
+        events,
+        gate,
+        budgets,
+        mirrors,
+        prober,
+        started,
+    )
 
 
 def _wanted_rules(routes: Collection[Route]) -> list[Policy]:
@@ -126,18 +139,18 @@ class _Targets:
         self._previous = previous
 
     def route(self, entry: RouteSettings) -> Route:
-        retry = retry_of(self._settings, entry)
+        retry, timeouts = retry_of(self._settings, entry), timeouts_of(self._settings, entry)
         policies = [target_policies(self._settings, entry, target) for target in entry.targets]
         targets = [self._target(target, own, retry) for target, own in zip(entry.targets, policies, strict=True)]
         self._join(targets, policies[0].breaker.max_ejected)
         mirror = None
         if entry.mirror is not None:
-            mirrored = Target(self._providers[entry.mirror.provider], entry.mirror.model, timeouts=policies[0].timeouts)
+            mirrored = Target(self._providers[entry.mirror.provider], entry.mirror.model, timeouts=timeouts)
             mirror = Mirror(mirrored, entry.mirror.share)
         return Route(
             entry.model,
             tuple(targets),
-            total=policies[0].timeouts.total,
+            total=timeouts.total,
             retry=retry,
             strategy=entry.strategy,
             hedge=hedge_of(entry),

@@ -15,6 +15,7 @@ from router.journey import Journey
 from router.reply import Reply
 from router.types import Attempt
 
+Running = asyncio.Task[Reply | None]
 Run = Callable[[Journey, Attempt], Coroutine[Any, Any, Reply | None]]
 
 
@@ -26,23 +27,57 @@ async def hedged(journey: Journey, attempt: Attempt, run: Run) -> Reply | None:
     loop = journey.loop
     waited, began = journey.decision.waited, loop.time()
     tasks = [loop.create_task(run(journey, attempt))]
-    replies: list[Reply] = []
     try:
         await asyncio.wait(tasks, timeout=max(0.0, attempt.starts - began) + delay)
         hedge = None if tasks[0].done() else journey.next_hedge(attempt)
         if hedge is not None:
             tasks.append(loop.create_task(run(journey, hedge)))
-        pending = set(tasks)
-        while pending and not replies:
-            done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
-            replies += [reply for task in done if (reply := task.result()) is not None]
-        journey.won = bool(replies)
-    finally:
-        await _stop(tasks, replies[:1])
-        journey.won = False
-        if len(tasks) > 1:  # both waited at once, and that is waited once
-            journey.decision.waited = waited + loop.time() - began
-    return _told(journey, replies[0]) if replies else None
+        won = await _first(tasks)
+    except BaseException:
+        await _end(tasks)
+        raise
+    winner = None if won is None else won.result()
+    journey.won = winner is not None
+    try:
+        await _end([task for task in tasks if task is not won])
+    except asyncio.CancelledError:
+        if winner is not None:
+            await winner.aclose()
+        raise
+    journey.won = False
+    if len(tasks) > 1:  # both waited at once, and that is waited once
+        journey.decision.waited = waited + loop.time() - began
+    return None if winner is None else _told(journey, winner)
+
+
+async def _first(tasks: list[Running]) -> Running | None:
+    """The first that has a reply; None if all are over without one. Raises what one of them raises."""
+    while True:
+        for task in tasks:
+            if task.done() and task.result() is not None:
+                return task
+        pending = [task for task in tasks if not task.done()]
+        if not pending:
+            return None
+        await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+
+
+async def _end(tasks: list[Running]) -> None:
+    """Cancel what still runs and close what nobody will read. A cancellation meanwhile waits until that is done."""
+    cancelled: asyncio.CancelledError | None = None
+    for task in tasks:
+        task.cancel()
+    while pending := [task for task in tasks if not task.done()]:
+        try:
+            await asyncio.wait(pending)
+        except asyncio.CancelledError as error:
+            cancelled = error
+    for task in tasks:
+        reply = None if task.cancelled() or task.exception() is not None else task.result()
+        if reply is not None:
+            await reply.aclose()
+    if cancelled is not None:
+        raise cancelled
 
 
 def _told(journey: Journey, winner: Reply) -> Reply:

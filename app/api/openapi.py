@@ -55,13 +55,17 @@ _REQUEST_HEADERS = {
     "X-Provider-Priority": "Try exactly these providers, in this order: `a, b`. A final `*` allows the rest.",
     "X-Request-ID": "1 to 128 of `[A-Za-z0-9._:-]`; anything else is replaced.",
     "X-Deadline-Ms": "The time that the whole call may take, in milliseconds.",
+    "X-Priority": "Who is turned away last when there is too much: critical, default (if left out), sheddable, batch.",
+    "X-Session-ID": "What belongs together: keeps a session at its target (affinity) and in its arm (experiments).",
+    "X-Experiment": "`name=arm`: this arm of an experiment, whatever its shares say.",
 }
 _RESPONSE_HEADERS = {
     "x-request-id": "The request's id.",
     "x-provider": "The provider that answered.",
     "x-target": "provider/model that answered.",
     "x-attempts": "Every attempt and how it ended, in order: `a/m:503,b/m:200`.",
-    "x-route-reason": "Why this target: weight, pin or failover.",
+    "x-route-reason": "Why this target: weight, pin, sticky, failover or hedge.",
+    "x-experiment": "name=arm, where the model has an experiment.",
     "x-cache": "off",
     "x-overhead-ms": "The gateway's own time.",
     "server-timing": "The gateway's and the upstream's time.",
@@ -72,9 +76,9 @@ ERRORS = {
     "405": "This endpoint takes POST.",
     "408": "The request body did not arrive in time.",
     "413": "The request body is too large.",
-    "429": "Every attempt met a rate limit.",
+    "429": "Every attempt met a rate limit, or every target asks to wait.",
     "502": "Every attempt failed.",
-    "503": "Nothing to try, or the gateway is draining.",
+    "503": "No target is able, there is too much to do, or the gateway is draining.",
     "504": "Out of time.",
 }
 _ERROR_SCHEMA: Json = {

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from time import monotonic
 
+from app.observability.ending import outcome_of
 from app.observability.numbers import Count, Family, Histogram, counter, gauge
 from app.wiring import Gateway
+from router import Live
 from router.events import BreakerMoved, RetryRefused, Shed, StandingChanged
 from router.policies.breaker import Breaker
+from router.policies.retry_budget import RetryBudgets
 from router.policies.standing import Standing
 
 STATES = ("closed", "open", "half_open", "forced_open")
@@ -25,7 +29,9 @@ class Containment:
         self.moves = counter("breakwater_breaker_moves", "Transitions of breakers.", "target", "state")
         self.standing = gauge("breakwater_target_standing", "1 if it is drained or disabled.", "target", "standing")
         self.alarms = counter("breakwater_target_disabled", "How often an upstream made itself useless.", "target")
-        self.limit = gauge("breakwater_concurrency_limit", "Requests of typical size at once, if there is a limit.", "target")
+        self.limit = gauge(
+            "breakwater_concurrency_limit", "Requests of typical size at once, if there is a limit.", "target"
+        )
         self.budget = gauge("breakwater_retry_budget_remaining", "Retries that may follow a failure now.", "target")
         self.refused = counter("breakwater_retries_refused", "Calls that were not tried again.", "target", "reason")
         self.tokens = gauge("breakwater_tokens_in_flight", "Input + 2 x output tokens of calls that run.")
@@ -57,27 +63,33 @@ class Containment:
         )
 
     def look(self) -> None:
-        gateway = self._gateway
         now = monotonic()  # as the event loop's
-        for target, live in gateway.lives.items():
-            breaker, standing = live.guard(Breaker), live.guard(Standing)
-            if breaker is not None:
-                state = breaker.state_at(now)
-                for each in STATES:
-                    self.breaker.at(target, each).value = int(each == state)
-            if standing is not None:
-                state = standing.state_at(now)
-                for each in STANDINGS:
-                    self.standing.at(target, each).value = int(each == state)
-            if math.isfinite(live.limit):
-                self.limit.at(target).value = int(live.limit)
-            if (balance := gateway.budgets.balance_of(live, now)) is not None:
-                self.budget.at(target).value = balance
+        gateway = self._gateway
+        for name, live in gateway.lives.items():
+            self._look_at(name, live, now)
         self.tokens.at().value = gateway.gate.tokens_in_flight
         for priority, waiting in gateway.gate.describe(now)["waiting"].items():
             self.waiting.at(priority).value = waiting
-        for (mirrored, outcome), count in gateway.mirrors.outcomes.items():
-            self.mirrored.at(mirrored.id, outcome).value = count
+        mirrored: Counter[tuple[str, str]] = Counter()
+        for (target, label), count in gateway.mirrors.outcomes.items():  # two routes may mirror to the same
+            mirrored[target.id, outcome_of(label)] += count
+        for (target_id, outcome), count in mirrored.items():
+            self.mirrored.at(target_id, outcome).value = count
+
+    def _look_at(self, name: str, live: Live, now: float) -> None:
+        breaker, standing = live.guard(Breaker), live.guard(Standing)
+        if breaker is not None:
+            state = breaker.state_at(now)
+            for each in STATES:
+                self.breaker.at(name, each).value = int(each == state)
+        if standing is not None:
+            stands = standing.state_at(now)
+            for each in STANDINGS:
+                self.standing.at(name, each).value = int(each == stands)
+        if math.isfinite(live.limit):
+            self.limit.at(name).value = int(live.limit)
+        if (balance := RetryBudgets.balance_of(live, now)) is not None:
+            self.budget.at(name).value = balance
 
     def _moved(self, event: BreakerMoved) -> None:
         self.moves.at(event.target, event.after).value += 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import NamedTuple
 
 
@@ -18,6 +19,9 @@ class Ending(NamedTuple):
 
 
 OK = Ending("ok", "", "")
+OTHER = "other"
+# An upstream may answer with any number for a status.
+_STATUSES = {str(status.value) for status in HTTPStatus} | {"529"}
 _OWN = ("draining", "internal_error")
 
 
@@ -33,3 +37,8 @@ def ending_of(status: int, end: str, error: str | None, *, tried: bool) -> Endin
     if 400 <= status < 500 and status != 429:
         return Ending("error", "client", str(status))
     return Ending("error", "gateway" if own else "provider", str(status))
+
+
+def outcome_of(label: str) -> str:
+    """An attempt's label, as in x-attempts, as a label of a metric."""
+    return OTHER if label.isdigit() and label not in _STATUSES else label

@@ -7,18 +7,16 @@ configuration alone: a name that a client makes up is counted under its route, `
 from __future__ import annotations
 
 from collections.abc import Sequence
-from http import HTTPStatus
 from typing import NamedTuple
 
 from app.api.exchange import Exchange
 from app.observability.containment import Containment
-from app.observability.ending import OK, ending_of
+from app.observability.ending import OK, OTHER, ending_of, outcome_of
 from app.observability.numbers import Count, Family, Histogram, counter, gauge, histogram
 from app.wiring import Gateway
 from providers import Endpoint
-from router import Route, Target
+from router import Route, Routes, Target
 
-OTHER = "other"
 OPERATIONS = {
     f"/v1/{Endpoint.CHAT.value}": "chat",
     f"/v1/{Endpoint.COMPLETIONS.value}": "text_completion",
@@ -34,8 +32,6 @@ OVERHEAD_SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 
 
 # `target` is ours: the conventions' labels alone cannot tell two targets of one kind apart.
 GEN_AI = ("gen_ai_operation_name", "gen_ai_provider_name", "gen_ai_request_model", "target")
-# An upstream may answer with any number for a status.
-_STATUSES = {str(status.value) for status in HTTPStatus} | {"529"}
 
 
 class _Kind(NamedTuple):
@@ -126,11 +122,7 @@ class Metrics:
         self._containment.look()
 
     def __call__(self, exchanges: Sequence[Exchange]) -> None:
-        routes = self._gateway.routes
-        if routes is not self._routes:  # changed while running; the counts themselves are by label, and stay
-            self._routes = routes
-            self._cells.clear()
-            self._attempts.clear()
+        routes = self._current_routes()
         named, anything = routes.named, routes.anything
         for exchange in exchanges:
             attempts = exchange.attempts
@@ -163,8 +155,17 @@ class Metrics:
                 count = self._attempts.get((tried.target, tried.label))
                 (self._attempt(tried.target, tried.label) if count is None else count).value += 1
 
+    def _current_routes(self) -> Routes:
+        """Once they have been changed, the cells of the old ones are left alone; the counts are by label, and stay."""
+        routes = self._gateway.routes
+        if routes is not self._routes:
+            self._routes = routes
+            self._cells.clear()
+            self._attempts.clear()
+        return routes
+
     def _attempt(self, target: Target, label: str) -> Count:
-        outcome = OTHER if label.isdigit() and label not in _STATUSES else label
+        outcome = outcome_of(label)
         count = self.attempts.at(target.id, outcome)
         if outcome == label:
             self._attempts[target, label] = count

@@ -17,7 +17,7 @@ class Window:
     def __init__(self, seconds: float, slices: int, counters: int) -> None:
         self._pace = slices / seconds
         self._slices = [[0] * counters for _ in range(slices)]
-        self._present = self._slices[0]
+        self._present = self._slices[-1]
         self._number = -1  # of the present slice: slice n begins at second n / pace
         self._ends = -math.inf  # the present slice, in seconds
         self.totals = [0] * counters

@@ -15,28 +15,26 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from providers import Outcome
-from providers.errors import RateLimited, TimedOut
 from router.config import Breaker as Config
 from router.errors import Refused
 from router.events import BreakerMoved
-from router.measures.window import Window
 from router.policies.ejections import Ejections
+from router.policies.evidence import CALLS, FAILURES, SILENT_SECONDS, SLOW, Counts, Probes, Tally, is_slow
 from router.policy import Ending, Ticket
 from router.select.chance import unit
 from router.types import Attempt, Call
 
 CLOSED, OPEN, HALF_OPEN, FORCED_OPEN = "closed", "open", "half_open", "forced_open"
-CALLS, FAILURES, SLOW = range(3)
-SLICES = 30
 HEALTHY_SECONDS = 10.0  # takes one ejection off the count of those in a row (Envoy's interval)
-UNDECIDED_SECONDS = 60.0
 
 
 class Breaker:
-    """Guard of one target. ``companies`` are the routes that it belongs to: they may forbid it to open.
+    """Guard of one target. ``companies`` are the routes that it belongs to: they may forbid it to open, and then it opens with
+    the next result that leaves it reason to, once they allow it. ``open_until`` is 0 unless it is open.
 
     A success counts when the answer begins, since a stream may last longer than any window; if it breaks off later, that
-    success becomes a failure. What began before the last transition counts no more.
+    success becomes a failure. What began before the last transition counts no more. One that is not ``enabled`` counts, and
+    opens only for an operator.
     """
 
     name = "breaker"
@@ -48,68 +46,76 @@ class Breaker:
         self.state = CLOSED
         self.since = 0.0
         self.open_until = 0.0
-        self.slow_seconds = config.slow_first_token
         self._target = target
         self._config = config
         self._seed = seed
         self._emit = emit
-        self._generation = 0
-        self._window = Window(config.window, SLICES, 3)
-        self._consecutive = 0
+        self._reason: str | None = None
+        self._before = Counts()
+        self._tally = Tally(config)
+        self._probes = Probes(config.half_open)
         self._ejections = 0
         self._openings = 0
-        self._probes = _Probes()
 
     @property
     def ejected(self) -> bool:
-        """All but closed: a target that is probed is not back yet."""
+        """All but closed: one that is probed is not back yet, and may be open again without asking anybody."""
         return self.state is not CLOSED
 
     def refusal(self, call: Call, now: float) -> str | None:
         return None if self.state is CLOSED else self._refusal(now)
 
-    def admit(self, attempt: Attempt, now: float) -> Ticket:
-        probe = False
+    def admit(self, attempt: Attempt, now: float) -> Ticket | None:
+        """A forced attempt always comes in. It is a probe if a permit is left, and else says nothing."""
         if self.state is not CLOSED:
             reason = self._refusal(now)
-            if reason is not None and not attempt.forced:
+            if reason is not None:
+                if attempt.forced:
+                    return None
                 raise Refused(reason)
-            probe = reason is None and self.state is HALF_OPEN
-            self._probes.granted += probe
-        return _Ticket(self, self._generation, probe)
+        # What takes long in a plain answer is its length.
+        patience = self._config.slow_first_token if attempt.call.request.stream else math.inf
+        if self.state is CLOSED:
+            return _Counted(self, self._tally, patience)
+        self._probes.grant(now)
+        return _Probe(self, self._probes, patience)
 
     def until(self, now: float) -> float | None:
-        is_open = self.state in (OPEN, FORCED_OPEN) and now < self.open_until < math.inf
-        return self.open_until if is_open else None
+        return self.open_until if now < self.open_until < math.inf else None
 
     def state_at(self, now: float) -> str:
-        """What it will be found to be at the next look."""
-        return HALF_OPEN if self.state in (OPEN, FORCED_OPEN) and now >= self.open_until else self.state
+        """What the next look will find."""
+        if self.state is OPEN or self.state is FORCED_OPEN:
+            return self.state if now < self.open_until else self._next
+        return OPEN if self.state is HALF_OPEN and self._probes.is_silent(now) else self.state
 
     def describe(self, now: float) -> Mapping[str, Any]:
-        window = self._window
+        """The counts are those of the window; of the probes, half open; open, of what was before."""
+        state = self.state_at(now)
+        calls, failures, slow = self._counts(now)
         return {
-            "state": self.state_at(now),
-            "since": self.since,
+            "state": state,
+            "since": self.since if state == self.state else self._due,
+            "reason": self._reason,
             "open_until": self.until(now),
-            "calls": window.total(now, CALLS),
-            "failures": window.total(now, FAILURES),
-            "slow": window.total(now, SLOW),
-            "consecutive_failures": self._consecutive,
+            "calls": calls,
+            "failures": failures,
+            "slow": slow,
+            "consecutive_failures": self._tally.in_a_row,
             "ejections_in_a_row": self._ejections_at(now),
-            "probes": {"running": self._probes.granted, "results": self._probes.results, "of": self._config.half_open},
+            "probes": {"running": self._probes.granted, "results": self._probes.results, "of": self._probes.of},
             "enabled": self._config.enabled,
         }
 
+    # --- transitions --------------------------------------------------------------------------------------------
+
     def force_open(self, now: float, reason: str, until: float | None = None) -> None:
-        """By an operator, until then; None is until ``force_close``."""
-        self._ejections = self._ejections_at(now)
-        self.open_until = math.inf if until is None else until
-        self._move(FORCED_OPEN, reason, now)
+        """By an operator, until then; None is until ``force_close``. For no less than it is open already."""
+        own = self.open_until if self.state is OPEN else 0.0
+        self._move(FORCED_OPEN, reason, now, max(own, math.inf if until is None else until))
 
     def force_close(self, now: float, reason: str) -> None:
-        """By an operator: what was counted is forgotten."""
-        self.open_until = 0.0
+        """By an operator: what was counted is forgotten, but for the ejections in a row."""
         self._move(CLOSED, reason, now)
 
     def trip(self, now: float, reason: str) -> None:
@@ -119,174 +125,154 @@ class Breaker:
         if self.state is CLOSED and not all(company.may_eject() for company in self.companies):
             return
         config = self._config
-        self._ejections = self._ejections_at(now) + 1
+        in_a_row = self._ejections_at(now) + 1
         self._openings += 1
-        seconds = min(config.open_max, config.open_base * self._ejections)
+        seconds = min(config.open_max, config.open_base * in_a_row)
         seconds *= 1 + unit(self._seed, self._target, f"open {self._openings}") / 2
-        self.open_until = max(self.open_until, now + seconds)
-        self._move(OPEN, reason, now)
+        self._move(OPEN, reason, now, max(self.open_until, now + seconds), in_a_row)
+
+    def judge(self, tally: Tally, now: float) -> None:
+        """Closed: do the results of ``tally`` make it open? None of an earlier time does."""
+        if tally is self._tally and self._config.enabled:
+            reason = tally.verdict(self._config, now)
+            if reason is not None:
+                self.trip(now, reason)
+
+    def decide(self, probes: Probes, now: float) -> None:
+        """Half open: close or open again, once there are as many results as are wanted."""
+        if probes is self._probes and probes.results >= probes.of:
+            reason = probes.verdict(self._config)
+            if reason is not None:
+                self.trip(now, reason)
+            else:
+                good = probes.results - probes.failures
+                self._move(CLOSED, f"{good} of {probes.results} probes were good", now)
+
+    @property
+    def _next(self) -> str:
+        """What follows when it has been open for its time. There is no verdict where none may open it again."""
+        return HALF_OPEN if self._config.enabled else CLOSED
+
+    @property
+    def _due(self) -> float:
+        """When the transition that only time brings is due."""
+        return self._probes.asked + SILENT_SECONDS if self.state is HALF_OPEN else self.open_until
 
     def _refusal(self, now: float) -> str | None:
+        """After the transition that time brings, if it is due."""
         if self.state is not HALF_OPEN:
             if now < self.open_until:
                 return "breaker_open"
-            self._move(HALF_OPEN, "its time is over", now)
+            self._move(self._next, "its time is over", now)
+            if self.state is CLOSED:
+                return None
         probes = self._probes
-        if now - self.since >= UNDECIDED_SECONDS and (probes.results or probes.granted):
-            self._decide(now)
-            return "breaker_open" if self.ejected else None
-        return None if probes.granted + probes.results < self._config.half_open else "half_open_full"
-
-    # --- results ------------------------------------------------------------------------------------------------
-
-    def succeeded(self, generation: int, probe: bool, slow: bool, now: float) -> int:
-        """An answer has begun. The result is for ``broke``: how many failures there had been in a row."""
-        if generation != self._generation:
-            return 0
-        if probe:
-            self._probes.record(failed=False, slow=slow)
-            self._decide_if_complete(now)
-            return 0
-        before, self._consecutive = self._consecutive, 0
-        window = self._window
-        window.add(now, CALLS)
-        if slow:
-            window.add(now, SLOW)
-            self._judge(now)
-        return before
-
-    def broke(self, generation: int, probe: bool, before: int, now: float) -> None:
-        """An answer that had begun is no answer: as if it had never counted as one."""
-        if generation != self._generation:
-            return
-        if probe:
-            self._probes.failures += 1
-            return
-        window = self._window
-        if window.total(now, FAILURES) >= window.total(now, CALLS):  # its success is forgotten already
-            window.add(now, CALLS)
-        window.add(now, FAILURES)
-        self._consecutive = max(self._consecutive, before) + 1
-        self._judge(now)
-
-    def failed(self, generation: int, probe: bool, ending: Ending, now: float) -> None:
-        """There was no answer."""
-        if generation != self._generation:
-            return
-        slow = isinstance(ending.failure, TimedOut) and ending.failure.phase != "connect"
-        if probe:
-            self._probes.record(failed=True, slow=slow)
-            self._decide_if_complete(now)
-            return
-        window = self._window
-        window.add(now, CALLS)
-        window.add(now, FAILURES)
-        if slow:
-            window.add(now, SLOW)
-        if not isinstance(ending.failure, RateLimited):
-            self._consecutive += 1
-        self._judge(now)
-
-    def released(self, generation: int, probe: bool) -> None:
-        """It says nothing about the target: the permit is for the next."""
-        if probe and generation == self._generation:
-            self._probes.granted -= 1
-
-    # --- verdicts -----------------------------------------------------------------------------------------------
-
-    def _judge(self, now: float) -> None:
-        """Closed: is it enough to open?"""
-        if self.state is not CLOSED:
-            return
-        config, window = self._config, self._window
-        window.advance(now)
-        calls, failures, slow = window.totals
-        if self._consecutive >= config.consecutive:
-            self.trip(now, f"{self._consecutive} failures in a row")
-        elif calls >= config.min_calls and failures >= config.failure_rate * calls:
-            self.trip(now, f"{failures} of {calls} calls failed")
-        elif calls >= config.min_calls and slow >= config.slow_rate * calls:
-            self.trip(now, f"{slow} of {calls} calls were slow")
-
-    def _decide_if_complete(self, now: float) -> None:
-        if self._probes.results >= self._config.half_open:
-            self._decide(now)
-
-    def _decide(self, now: float) -> None:
-        """Half open: by what the probes have shown, be they all that were wanted or not. Silence is no good sign."""
-        config, probes = self._config, self._probes
-        if not probes.results:
-            self.trip(now, f"{probes.granted} probes said nothing for {UNDECIDED_SECONDS:g} s")
-        elif probes.failures >= config.failure_rate * probes.results:
-            self.trip(now, f"{probes.failures} of {probes.results} probes failed")
-        elif probes.slow >= config.slow_rate * probes.results:
-            self.trip(now, f"{probes.slow} of {probes.results} probes were slow")
-        else:
-            self._move(CLOSED, f"{probes.results - probes.failures} of {probes.results} probes were good", now)
+        if probes.is_silent(now):
+            self.trip(now, f"{probes.granted} probes have said nothing for {SILENT_SECONDS:g} s")
+            return "breaker_open"
+        return None if probes.has_room else "half_open_full"
 
     def _ejections_at(self, now: float) -> int:
         """In a row; each healthy interval takes one off."""
         if self.state is not CLOSED:
             return self._ejections
-        return max(0, self._ejections - int((now - self.since) / HEALTHY_SECONDS))
+        return max(0, self._ejections - int(max(0.0, now - self.since) / HEALTHY_SECONDS))
 
-    def _move(self, state: str, reason: str, now: float) -> None:
-        window = self._window
-        window.advance(now)
-        calls, failures, slow = window.totals
-        before = self.state
-        if state is HALF_OPEN or state is CLOSED:
-            window.clear()
-            self._consecutive = 0
+    def _counts(self, now: float) -> Counts:
+        if self.state is CLOSED:
+            return self._tally.counts(now)
+        return self._probes.counts() if self.state is HALF_OPEN else self._before
+
+    def _move(self, state: str, reason: str, now: float, open_until: float = 0.0, ejections: int | None = None) -> None:
+        before, self._before = self.state, self._counts(now)
+        self._ejections = self._ejections_at(now) if ejections is None else ejections
         self.state = state
         self.since = now
-        self._generation += 1
-        self._probes = _Probes()
-        open_until = self.open_until if state in (OPEN, FORCED_OPEN) else 0.0
-        ejections = self._ejections
-        self._emit(BreakerMoved(now, self._target, before, state, reason, calls, failures, slow, ejections, open_until))
+        self.open_until = open_until
+        self._reason = reason
+        self._tally = Tally(self._config)  # results of earlier tickets go to the old ones
+        self._probes = Probes(self._config.half_open)
+        self._emit(BreakerMoved(now, self._target, before, state, reason, *self._before, self._ejections, open_until))
 
 
-class _Probes:
-    """Of one half-open time. Granted and not ended, plus recorded, never exceed what is allowed."""
+class _Counted:
+    """Of an attempt that began while the breaker was closed. ``patience``: seconds after which its answer is slow."""
 
-    __slots__ = ("failures", "granted", "results", "slow")
+    __slots__ = ("_before", "_breaker", "_patience", "_place", "_slow", "_tally")
 
-    def __init__(self) -> None:
-        self.granted = self.results = self.failures = self.slow = 0
-
-    def record(self, *, failed: bool, slow: bool) -> None:
-        self.granted -= 1
-        self.results += 1
-        self.failures += failed
-        self.slow += slow
-
-
-class _Ticket:
-    __slots__ = ("_before", "_begun", "_breaker", "_generation", "_probe")
-
-    def __init__(self, breaker: Breaker, generation: int, probe: bool) -> None:
+    def __init__(self, breaker: Breaker, tally: Tally, patience: float) -> None:
         self._breaker = breaker
-        self._generation = generation
-        self._probe = probe
-        self._begun = False
+        self._tally = tally
+        self._patience = patience
+        self._place: int | None = None  # in the window, of its success
+
+    def begun(self, seconds: float, now: float) -> None:
+        tally = self._tally
+        self._before = tally.in_a_row
+        tally.in_a_row = 0
+        tally.latest = self
+        window = tally.window
+        self._place = window.add(now, CALLS)
+        self._slow = seconds > self._patience
+        if self._slow:
+            window.add(now, SLOW)
+        totals = window.totals
+        if totals[FAILURES] or totals[SLOW]:
+            self._breaker.judge(tally, now)
+
+    def settle(self, ending: Ending, now: float) -> None:
+        outcome, tally = ending.outcome, self._tally
+        if outcome is Outcome.OK:
+            if self._place is None:
+                tally.answered(now)
+                self._breaker.judge(tally, now)
+        elif outcome is not Outcome.IGNORED:
+            slow = is_slow(ending.failure)
+            if self._place is not None:
+                slow = self._take_back(self._place) or slow
+            tally.failed(ending.failure, slow=slow, now=now)
+            self._breaker.judge(tally, now)
+
+    def _take_back(self, place: int) -> bool:
+        """An answer that breaks off was no success. The result: it was slow."""
+        tally = self._tally
+        tally.window.take_back(place, CALLS)
+        if self._slow:
+            tally.window.take_back(place, SLOW)
+        if tally.latest is self:  # no success has ended the row since
+            tally.in_a_row += self._before
+        return self._slow
+
+
+class _Probe:
+    """Of one of the attempts that decide whether a half-open breaker closes."""
+
+    __slots__ = ("_begun", "_breaker", "_patience", "_probes", "_slow")
+
+    def __init__(self, breaker: Breaker, probes: Probes, patience: float) -> None:
+        self._breaker = breaker
+        self._probes = probes
+        self._patience = patience
+        self._begun = self._slow = False
 
     def begun(self, seconds: float, now: float) -> None:
         self._begun = True
-        breaker = self._breaker
-        self._before = breaker.succeeded(self._generation, self._probe, seconds >= breaker.slow_seconds, now)
+        self._slow = seconds > self._patience
+        self._probes.record(failed=False, slow=self._slow)
+        self._breaker.decide(self._probes, now)
 
     def settle(self, ending: Ending, now: float) -> None:
-        outcome = ending.outcome
-        breaker = self._breaker
-        if outcome is Outcome.FAULT or outcome is Outcome.OVERLOAD:
-            if self._begun:
-                breaker.broke(self._generation, self._probe, self._before, now)
-            else:
-                breaker.failed(self._generation, self._probe, ending, now)
-        elif self._begun:
-            return
-        elif outcome is Outcome.OK:  # a request that was refused for its own faults was answered
-            breaker.succeeded(self._generation, self._probe, False, now)
+        outcome, probes = ending.outcome, self._probes
+        if outcome is Outcome.IGNORED:
+            if not self._begun:
+                probes.release()
+        elif outcome is Outcome.OK:
+            if not self._begun:
+                probes.record(failed=False, slow=False)
+                self._breaker.decide(probes, now)
+        elif self._begun:  # its success becomes a failure, if nothing has been decided yet
+            probes.failures += 1
+            probes.slow += is_slow(ending.failure) and not self._slow
         else:
-            breaker.released(self._generation, self._probe)
+            probes.record(failed=True, slow=is_slow(ending.failure))
+            self._breaker.decide(probes, now)

@@ -24,10 +24,11 @@ class Ejections:
         self._breakers: list[Ejectable] = []
 
     def join(self, breaker: Ejectable) -> None:
-        """A breaker may be in several companies, and all of them must agree."""
-        self._breakers.append(breaker)
-        breaker.companies.append(self)
+        """A breaker may be in several companies, and all of them must agree. In one it counts once."""
+        if breaker not in self._breakers:
+            self._breakers.append(breaker)
+            breaker.companies.append(self)
 
     def may_eject(self) -> bool:
         ejected = sum(breaker.ejected for breaker in self._breakers)
-        return ejected == 0 or ejected < self._max_share * len(self._breakers)
+        return ejected == 0 or ejected / len(self._breakers) < self._max_share

@@ -9,9 +9,12 @@ from router.policies.throttle import Throttle
 from router.policy import Ending, Ticket
 from router.types import Attempt
 
+# Long enough that one in twenty can be hedged where there is a request every other second.
+REMEMBERED_SECONDS = 60.0
+
 
 class HedgeShare:
-    """Per route, counted as Finagle counts retries. Of attempts that are no hedge it counts the first."""
+    """Per route, counted as Finagle counts retries; the first hedge is free. Of other attempts it counts the first."""
 
     def __init__(self) -> None:
         self._budgets: dict[str, TokenBudget] = {}
@@ -22,7 +25,9 @@ class HedgeShare:
             return None
         budget = self._budgets.get(attempt.route.model)
         if budget is None:
-            budget = TokenBudget(RetryBudget(ratio=hedge.max_share, min_per_second=0.0))
+            budget = TokenBudget(
+                RetryBudget(ratio=hedge.max_share, min_per_second=0.0, ttl=REMEMBERED_SECONDS), burst=1
+            )
             self._budgets[attempt.route.model] = budget
         if not attempt.hedge:
             if attempt.number == 1:

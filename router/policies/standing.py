@@ -1,8 +1,14 @@
 """Whether a target may be used at all, apart from how well it does: what an operator said of it, and what its upstream did.
 
-drained    by an operator: what runs goes on, nothing new comes
-disabled   its upstream refuses our credentials, knows no such model, or wants to be paid: no waiting cures that
-resting    it asked us to come back later (429 with Retry-After)
+    drained    by an operator: what runs goes on, nothing new comes
+    disabled   it fails all calls alike, and no retry cures that; an alarm, by what it said:
+                 401, 403                credentials   until it is restored, or comes anew with another configuration
+                 402, 429 for quota      quota         until the time that it named, else until it is restored
+                 404                     model         until it is restored; only where it is always the same model
+                 a redirect              address       for ``MAX_REST_SECONDS``: it may be a notice that goes away
+    resting    it asked us to come back later (429, 503 or 529 with Retry-After)
+
+What else is misconfigured has no status, and may be one call's own fault: it disables nothing.
 """
 
 from __future__ import annotations
@@ -11,20 +17,22 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from providers.errors import Misconfigured, QuotaExhausted, RateLimited
+from providers import ProviderError
+from providers.errors import Misconfigured, Overloaded, QuotaExhausted, RateLimited
 from router.errors import Refused
 from router.events import StandingChanged
 from router.policy import Ending, Ticket
 from router.types import Attempt, Call
 
 MAX_REST_SECONDS = 300.0
-_BY_STATUS = {401: "credentials", 403: "credentials", 402: "quota"}
+RATE_LIMITED = "rate_limited"
+_BY_STATUS = {401: "credentials", 402: "quota", 403: "credentials", 404: "model"}
 
 
 class Note(NamedTuple):
     """``until`` on the loop's clock; inf is until somebody says otherwise."""
 
-    label: str
+    cause: str | None
     reason: str
     since: float
     until: float
@@ -33,6 +41,9 @@ class Note(NamedTuple):
 class Standing:
     """Guard of one target. ``names_model``: it always asks for the same model, so a 404 means that there is none; one that
     passes on what clients ask for is not to blame for a name that they made up.
+
+    ``not_before``: when its rest is over, on the loop's clock. A call that has met it knows its own wait, so it keeps out
+    first attempts only.
     """
 
     name = "standing"
@@ -54,8 +65,7 @@ class Standing:
     def admit(self, attempt: Attempt, now: float) -> Ticket:
         if not self._clear:
             reason = self._refusal(now)
-            # A call that was told to wait knows for how long.
-            if reason is not None and not (reason == "rate_limited" and attempt.number > 1):
+            if reason is not None and not (reason == RATE_LIMITED and attempt.number > 1):
                 raise Refused(reason)
         return self
 
@@ -66,39 +76,34 @@ class Standing:
         failure = ending.failure
         if failure is None:
             return
-        if isinstance(failure, RateLimited):
+        if isinstance(failure, RateLimited | Overloaded):
             if failure.retry_after:
                 self.not_before = max(self.not_before, now + min(MAX_REST_SECONDS, failure.retry_after))
                 self._clear = False
-        elif isinstance(failure, QuotaExhausted):
-            self._disable("quota", failure.message, now, failure.retry_after)
-        elif isinstance(failure, Misconfigured):
-            label = _BY_STATUS.get(failure.status or 0)
-            if label is None and failure.status == 404 and self._names_model:
-                label = "model"
-            if label is not None:
-                self._disable(label, failure.message, now, failure.retry_after)
+        elif (cause := self._cause(failure)) is not None:
+            seconds = MAX_REST_SECONDS if cause == "address" else failure.retry_after
+            self._disable(Note(cause, failure.message, now, math.inf if seconds is None else now + seconds))
 
     def drain(self, now: float, reason: str, until: float | None = None) -> None:
         """By an operator, until then or until ``undrain``."""
-        self._drained = Note("drained", reason, now, math.inf if until is None else until)
+        self._drained = Note(None, reason, now, math.inf if until is None else until)
         self._clear = False
         self._tell("drained", reason, until, now)
 
     def undrain(self, now: float, reason: str) -> None:
         if self._drained is not None:
             self._drained = None
-            self._tell("ok", reason, None, now)
+            self._tell("undrained", reason, None, now)
 
     def restore(self, now: float, reason: str) -> None:
         """By an operator: whatever its upstream said, it is tried again."""
         self.not_before = -math.inf
         if self._disabled is not None:
             self._disabled = None
-            self._tell("ok", reason, None, now)
+            self._tell("restored", reason, None, now)
 
     def state_at(self, now: float) -> str:
-        """ok, drained, disabled or resting."""
+        """ok, drained, disabled or resting: the first that holds of drained, disabled, resting."""
         if self._drained is not None and now < self._drained.until:
             return "drained"
         if self._disabled is not None and now < self._disabled.until:
@@ -116,32 +121,48 @@ class Standing:
         note = self._drained if state == "drained" else self._disabled if state == "disabled" else None
         return {
             "state": state,
-            "cause": None if note is None else note.label,
+            "cause": None if note is None else note.cause,
             "reason": None if note is None else note.reason,
             "since": None if note is None else note.since,
             "until": self.until(now),
         }
 
-    def _disable(self, label: str, reason: str, now: float, seconds: float | None) -> None:
-        until = None if seconds is None else now + seconds
-        again = self._disabled is not None and now < self._disabled.until
-        self._disabled = Note(label, reason, now, math.inf if until is None else until)
+    def _cause(self, failure: ProviderError) -> str | None:
+        """What disables it, as a bounded label; None if that does not."""
+        if isinstance(failure, QuotaExhausted):
+            return "quota"
+        if not isinstance(failure, Misconfigured) or failure.status is None:
+            return None
+        if failure.status == 404 and not self._names_model:
+            return None
+        return "address" if 300 <= failure.status < 400 else _BY_STATUS.get(failure.status)
+
+    def _disable(self, note: Note) -> None:
+        """For no less than it is disabled already. Many calls may find out at once, and one of them tells."""
+        old = self._disabled
+        if old is not None and note.since < old.until:
+            if note.until <= old.until:
+                return
+            note = note._replace(since=old.since)
+        self._disabled = note
         self._clear = False
-        if not again:
-            self._tell("disabled", reason, until, now)
+        if old is None or old.until <= note.since or old.cause != note.cause:
+            until = note.until if note.until < math.inf else None
+            self._tell("disabled", note.reason, until, note.since)
 
     def _refusal(self, now: float) -> str | None:
+        """After what time has ended, if there is such."""
         if self._drained is not None:
             if now < self._drained.until:
                 return "drained"
             self.undrain(now, "its time is over")
         if self._disabled is not None:
             if now < self._disabled.until:
-                return f"disabled_{self._disabled.label}"
+                return f"disabled_{self._disabled.cause}"
             self._disabled = None
-            self._tell("ok", "its time is over", None, now)
+            self._tell("restored", "its time is over", None, now)
         if now < self.not_before:
-            return "rate_limited"
+            return RATE_LIMITED
         self._clear = True
         return None
 

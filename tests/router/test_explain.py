@@ -53,8 +53,9 @@ def set_route(world: World, **changes: Any) -> None:
 
 
 def guard(target: Target, guard: Guard) -> None:
-    *guards, counts = target.live.guards
-    target.live.guarded_by(guard, *guards, counted_by=counts)
+    """It is asked first."""
+    live = target.live
+    live.guards, live.looks = (guard, *live.guards), (guard.refusal, *live.looks)
 
 
 def refusing(reason: str) -> Any:

@@ -99,7 +99,7 @@ async def test_who_waits_goes_when_tokens_come_back():
     assert not second.done()
     door.ends(first)
     ticket = await second
-    assert now() == 1.5
+    assert now() == pytest.approx(1.5)
     assert door.gate.tokens_in_flight == 1000
     door.ends(ticket)
     assert door.is_at_rest()
@@ -317,6 +317,34 @@ async def test_who_has_room_goes_when_the_one_before_it_gives_up():
     assert door.is_at_rest()
 
 
+@on_virtual_clock
+async def test_one_that_is_evicted_as_its_time_ends_is_turned_away_once():
+    door, loop = Door(free=0, length=1, timeout=0.7), asyncio.get_running_loop()
+    batch = door.comes(BATCH)
+    await turns()
+    critical = call_for("c")._replace(priority=CRITICAL)
+    waiting = door.gate.wait(critical, ROUTE, 100, door.slots.has_room, 600.0, loop)
+    loop.call_at(0.7 - 1e-7, waiting.send, None)  # the same turn of the loop, just before
+    with pytest.raises(Shed, match="place"):
+        await batch
+    waiting.close()
+    assert door.gate.shed == {("queue_evicted", BATCH): 1}
+    await turns()
+    assert door.is_at_rest()
+
+
+@on_virtual_clock
+async def test_nobody_small_passes_one_on_another_route_that_waits_for_tokens():
+    door, other = Door(1000), Route("other", ())
+    running = await door.ticket(tokens=700)
+    large = door.comes(tokens=500)
+    await turns()
+    assert door.gate.enter(call_for("small"), other, 10, door.slots.has_room, now()) is None
+    door.ends(running)
+    door.ends(await large)
+    assert door.is_at_rest()
+
+
 # --- clients that leave ---
 
 
@@ -368,7 +396,7 @@ def test_a_slot_granted_to_one_that_leaves_goes_to_the_next(point, late):
         if ticket is not None:
             door.ends(ticket)
         door.ends(await staying)
-        assert now() == 0.5
+        assert now() == pytest.approx(0.5)
         assert door.is_at_rest()
 
     scenario()

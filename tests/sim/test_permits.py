@@ -328,7 +328,6 @@ def test_ten_thousand_cancels_faults_and_timeouts_leave_every_permit_at_zero() -
         assert run.happened[each] >= 10, each
 
 
-HAPPENINGS = ("client left", "hedged")
 
 
 @examples(25)

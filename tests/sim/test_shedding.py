@@ -156,8 +156,8 @@ class Overload:
         lines = [
             f"{self.came.total()} calls, seed {self.seed}: goodput {self.goodput(capacity):.1%} of capacity; served: {shares}",
             f"waited, of the served: {quantiles(self.waits())}; critical: {quantiles(self.waits(CRITICAL))}",
-            f"refused {len(every)}: {self.at_the_door:.1%} at the door (at once); time to a refusal: {quantiles(every)}; "
-            f"of those from the queue: {quantiles(late)}",
+            f"refused {len(every)}: {self.at_the_door:.1%} at the door; time to a refusal: {quantiles(every)}",
+            f"time to a refusal from the queue ({len(late)}): {quantiles(late)}",
             f"causes: {dict(causes.most_common())}",
         ]
         return "\n".join(lines)
@@ -168,7 +168,9 @@ def quantile(ordered: Sequence[float], q: float) -> float:
 
 
 def quantiles(ordered: Sequence[float]) -> str:
-    return "p50 {:.3f} p95 {:.3f} p99 {:.3f} max {:.3f} s".format(*(quantile(ordered, q) for q in (0.5, 0.95, 0.99, 1.0)))
+    return "p50 {:.3f} p95 {:.3f} p99 {:.3f} max {:.3f} s".format(
+        *(quantile(ordered, q) for q in (0.5, 0.95, 0.99, 1.0))
+    )
 
 
 def at_three_times(server: Server, **how: object) -> Overload:
@@ -254,9 +256,9 @@ def test_of_a_burst_too_large_the_rest_is_refused_at_once():
     run = Overload(Server(60, 0.3), 10.0, lambda _: 0.0).run(burst_of(1000, list(Priority)))
     print(f"served {Counter(served.priority.name for served in run.served)}")
     assert Counter(turned.cause for turned in run.turned).keys() == {"queue_full", "queue_evicted"}
-    assert run.at_the_door == 1.0
+    assert all(turned.after < AT_ONCE for turned in run.turned)
     assert len(run.served) == 60 + 100
-    assert run.share(CRITICAL) == (15 + 100) / 250
+    assert len(run.waits(CRITICAL)) == 60 // 4 + 100
 
 
 def test_when_the_load_falls_back_the_queue_empties_and_nobody_is_refused_any_more():
@@ -265,14 +267,18 @@ def test_when_the_load_falls_back_the_queue_empties_and_nobody_is_refused_any_mo
     during = [turned for turned in run.turned if turned.at < 30.0]
     after = [turned for turned in run.turned if turned.at >= 30.0]
     calm = [served.waited for served in run.served if served.at >= 32.0]
-    print(f"refused {len(during)} in 30 s at 3 x capacity, {len(after)} after it; waited then: {quantiles(sorted(calm))}")
+    print(
+        f"refused {len(during)} in 30 s at 3 x capacity, {len(after)} after it; waited then: {quantiles(sorted(calm))}"
+    )
     assert len(during) > 5000
     assert not [turned for turned in after if turned.at > 31.0]
-    assert max(calm) == 0.0
+    assert not any(calm)
 
 
 @pytest.mark.parametrize(("busy_for", "newest_first"), [(0.5, False), (3.0, True)], ids=["a burst", "a standing queue"])
-def test_while_a_queue_stands_the_newest_goes_first_and_then_it_is_first_come_first_served_again(busy_for, newest_first):
+def test_while_a_queue_stands_the_newest_goes_first_and_then_it_is_first_come_first_served_again(
+    busy_for, newest_first
+):
     async def arrive(run: Overload) -> None:
         loop = asyncio.get_running_loop()
 

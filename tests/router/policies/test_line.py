@@ -205,7 +205,7 @@ def test_one_may_wait_until_it_expires():
     line = Line()
     drained(line, 100.0, 0.5)
     waiter = joined(line, 10.0, expires=10.4)
-    assert line.due(waiter, 10.0) == 10.4
+    assert line.due(waiter, 10.0) == pytest.approx(10.4)
 
 
 def test_while_a_queue_stands_the_time_is_shorter():
@@ -217,11 +217,17 @@ def test_while_a_queue_stands_the_time_is_shorter():
 
 def test_before_it_stands_nobody_has_waited_for_too_long():
     line = Line()
-    joined(line, 0.0, BATCH)
-    waiter = joined(line, 0.9, BATCH, expires=60.0)
-    assert line.due(waiter, 0.9) == pytest.approx(max(STANDS_AFTER, 0.9 + PATIENCE * line.target(0.9)))
-    patient = joined(line, 0.9, CRITICAL, expires=60.0)
-    assert line.due(patient, 0.9) >= 0.9 + STANDS_AFTER
+    waiter = joined(line, 0.0, expires=60.0)
+    due = line.due(waiter, 0.0)
+    assert not line.stands(DEFAULT, 0.99 * due)
+    assert line.stands(DEFAULT, 1.01 * due)
+
+
+def test_where_little_moves_one_may_wait_for_longer():
+    line = Line()
+    now = drained(line, 2.0, 30.0)
+    waiter = joined(line, now, expires=now + 60.0)
+    assert line.due(waiter, now) == pytest.approx(now + PATIENCE / 2.0, rel=0.2)
 
 
 @examples(100)
