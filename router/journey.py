@@ -184,9 +184,9 @@ class Journey:
     def _verdict(self, choice: Choice, refusal: Refused | None = None) -> RouterError:
         if self._failures:
             return Exhausted(self._failures)
-        if refusal is not None and refusal.reason == "deadline":
-            return DeadlineExceeded("the call's time was over before an attempt could start")
         reasons = {*choice.excluded.values(), *self._barred.values()}
+        if (refusal is not None and refusal.reason == "deadline") or reasons == {"deadline"}:
+            return DeadlineExceeded("the call's time was over before an answer could have begun")
         retry_after = self._soonest(choice)
         if reasons and reasons <= {RATE_LIMITED}:
             return AllRateLimited(f"every target for {self.call.model!r} asks to wait", retry_after)

@@ -33,12 +33,9 @@ REMEMBERED = (BreakerMoved, StandingChanged, WeightsChanged)
 _MOMENTS = frozenset({"open_until", "until"})
 
 
-def type_of(kind: type[Event]) -> str:
-    """``BreakerMoved`` is breaker_moved outside."""
-    return re.sub(r"(?<!^)(?=[A-Z])", "_", kind.__name__).lower()
-
-
-KINDS: Mapping[str, type[Event]] = {type_of(kind): kind for kind in EVERY}
+# ``BreakerMoved`` is breaker_moved outside.
+TYPES: Mapping[type[Event], str] = {kind: re.sub(r"(?<!^)(?=[A-Z])", "_", kind.__name__).lower() for kind in EVERY}
+KINDS: Mapping[str, type[Event]] = {name: kind for kind, name in TYPES.items()}
 
 
 class Feed:
@@ -119,7 +116,7 @@ class Watcher:
 def shown(event: Event, clock: Clock) -> dict[str, Any]:
     """``at`` and all that is on the loop's clock become dates."""
     fields: dict[str, Any] = event._asdict()
-    told: dict[str, Any] = {"type": type_of(type(event)), "time": clock.date(fields.pop("at"))}
+    told: dict[str, Any] = {"type": TYPES[type(event)], "time": clock.date(fields.pop("at"))}
     for name, value in fields.items():
         if name in _MOMENTS:
             told[name] = None if not value or finite(value) is None else clock.date(value)

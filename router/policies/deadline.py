@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from providers.prompt import prompt_tokens
 from router.errors import Refused
 from router.types import Attempt, Live
 
@@ -14,7 +13,7 @@ PROOF_SECONDS = 10.0
 
 class Deadline:
     """A retry needs the time that its target usually takes to its first content; a first attempt is refused only if the
-    fastest answer known would be too late. ``deadline`` is the only reason.
+    fastest answer known would be too late: another target may be faster. ``deadline`` is the only reason.
     """
 
     def __init__(self) -> None:
@@ -24,14 +23,14 @@ class Deadline:
         left = attempt.deadline - max(now, attempt.starts)
         if left <= 0:
             raise Refused("deadline", final=not attempt.hedge)
-        request, target = attempt.call.request, attempt.target
+        stream, target = attempt.call.request.stream, attempt.target
         timeouts = target.timeouts
-        if left >= (timeouts.first_token if request.stream else timeouts.attempt):
+        if left >= (timeouts.first_token if stream else timeouts.attempt):
             return  # it would not be given more in any case
         first = attempt.after is None
-        needed = target.live.latency.quantile(FASTEST if first else USUAL, request.stream, prompt_tokens(request))
+        needed = target.live.latency.quantile(FASTEST if first else USUAL, stream, attempt.prompt)
         if needed is not None and needed > left and not (first and self._proves(target.live, now)):
-            raise Refused("deadline", final=not attempt.hedge)
+            raise Refused("deadline")
 
     def _proves(self, live: Live, now: float) -> bool:
         if now < self._proof_due.setdefault(live, now + PROOF_SECONDS):

@@ -605,3 +605,32 @@ async def test_a_long_rest_of_one_target_does_not_hold_up_a_call_that_another_co
     await reply.aclose()
     assert reply.target.startswith("b/")
     assert now() < 1
+
+
+# --- time that is too short for a target ------------------------------------------------------------------------------
+
+
+def takes(target, seconds):
+    for _ in range(20):
+        target.live.latency.observe(stream=True, tokens=1, seconds=seconds, now=0.0)
+
+
+@on_virtual_clock
+async def test_who_cannot_answer_in_time_is_passed_over_for_who_can():
+    world = World([Upstream("slow", healthy()), Upstream("fast", healthy())])
+    takes(world.targets[0], 5.0)
+    takes(world.targets[1], 0.1)
+    async with await world.open(call_for(timeout=2.0)) as reply:
+        assert reply.target == "fast/m"
+    assert world.calls == [0, 1]
+    assert world.is_at_rest()
+
+
+@on_virtual_clock
+async def test_if_nobody_can_answer_in_time_nobody_is_asked():
+    world = World([Upstream("slow", healthy()), Upstream("slower", healthy())])
+    for target in world.targets:
+        takes(target, 5.0)
+    with pytest.raises(DeadlineExceeded):
+        await world.open(call_for(timeout=2.0))
+    assert world.calls == [0, 0]

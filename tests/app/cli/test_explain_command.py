@@ -7,6 +7,7 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -134,13 +135,22 @@ def test_without_a_model_click_says_so(explain: Callable[..., Result]) -> None:
     assert explain().exit_code == 2
 
 
-def test_what_answers_there_is_no_admin_port(explain: Callable[..., Result]) -> None:
+def test_a_redirect_is_not_followed_and_the_token_goes_nowhere(explain: Callable[..., Result]) -> None:
+    heard: list[bytes] = []
+
+    def answer_once() -> None:
+        connection, _ = server.accept()
+        with connection:
+            heard.append(connection.recv(65536))
+            connection.sendall(b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 2\r\n\r\n{}")
+
     with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
-        code = "import socket,sys;s=socket.socket(fileno=int(sys.argv[1]));c,_=s.accept();c.recv(9999);c.sendall(b'HTTP/1.1 302 Found\\r\\nLocation: http://127.0.0.1:1/\\r\\nContent-Length: 2\\r\\n\\r\\n{}')"
-        other = subprocess.Popen([sys.executable, "-c", code, str(server.fileno())], pass_fds=[server.fileno()])
-        result = explain("--model", "m", "--url", f"http://127.0.0.1:{port}", "--token", "sk-canary")
-        other.wait(10)
+        thread = threading.Thread(target=answer_once)
+        thread.start()
+        result = explain("--model", "m", "--url", f"http://127.0.0.1:{server.getsockname()[1]}", "--token", "sk-canary")
+        thread.join()
+    assert b"POST /admin/explain HTTP/1.1" in heard[0]
+    assert b"Authorization: Bearer sk-canary" in heard[0]
     assert result.exit_code == 1
     assert "says no (302)" in result.output
     assert "canary" not in result.output

@@ -10,7 +10,7 @@ import pytest
 import pytest_asyncio
 
 from tests.e2e.conftest import StartGateway
-from tests.e2e.faulty import Exchange, ok, role_chunk_then_hang
+from tests.e2e.faulty import ok, role_chunk_then_hang
 from tests.e2e.harness import Gateway, chat, eventually
 from tests.e2e.routing.conftest import OpenClient, StartUpstream
 from tests.e2e.routing.town import Client, Upstream, after, configuration, counted, many, targets
@@ -51,7 +51,6 @@ async def scene(upstream: StartUpstream, gateway: StartGateway, client: OpenClie
         *map(hedged, ("wins", "mute", "loses", "quick", "fails", "leaves", "pinned", "reason")),
         hedged("tenth", after=0.02, max_share=0.1),
         hedged("paid", retry={"budget": {"ratio": 0.0, "burst": 2}, "concurrency": {"min": 100}}),
-        hedged("alone", retry={"max_attempts": 1}) | {"targets": targets("alone", "first")},
     ]
     one = await gateway(configuration([first, second], routes))
     return Scene(one, await client(one), first, second)
@@ -127,12 +126,6 @@ async def test_a_pin_is_not_hedged_elsewhere(scene: Scene) -> None:
     told = await scene.client.chat("pinned", X_Provider_Priority="first")
     assert (told.attempts, told.reason) == (["first/pinned:200"], "pin")
     assert scene.second.asked("pinned") == []
-
-
-async def test_without_another_target_there_is_no_hedge(scene: Scene) -> None:
-    scene.play("alone", after(AFTER + 0.2))
-    told = await scene.client.chat("alone")
-    assert told.attempts == ["first/alone:200"]
 
 
 async def test_no_more_than_its_share_is_hedged_however_slow_the_first_is(scene: Scene) -> None:
