@@ -76,6 +76,10 @@ class Dispatcher:
             held.append(ticket or await self._queue(journey))
             while True:
                 attempt = journey.next_attempt()
+                if attempt is None:  # somebody else took the last room
+                    settle_all(held, UNSENT, loop.time())
+                    held.append(await self._queue(journey))
+                    continue
                 if route.hedge is None:
                     reply = await self._attempt(journey, attempt)
                 else:

@@ -101,6 +101,7 @@ def _follow(journey: Journey, clock: _Still, outlook: Outlook, chain: list[Link]
     spent: Counter[Live] = Counter()
     while True:
         attempt = journey.next_attempt()
+        assert attempt is not None  # noqa: S101 - nobody here takes the room that another has seen
         end = _refusal(attempt, outlook, spent, clock.now)
         if end is not None:
             return end

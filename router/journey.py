@@ -10,13 +10,25 @@ from providers.errors import Rejected
 from router.backoff import pause
 from router.decision import Decision, Step
 from router.demand import demand
-from router.errors import AllRateLimited, DeadlineExceeded, Exhausted, NoTarget, Refused, RequestRejected, RouterError
+from router.errors import (
+    AllRateLimited,
+    DeadlineExceeded,
+    Exhausted,
+    NoTarget,
+    Refused,
+    RequestRejected,
+    RouterError,
+    Shed,
+)
 from router.select.chance import unit
 from router.select.choose import AT_LIMIT, RATE_LIMITED, Choice, choose
 from router.types import Attempt, Call, Route, Target, Tried
 
 # Beyond this no client waits either: the official SDKs give up. Another target may still serve the call.
 MAX_RETRY_AFTER_SECONDS = 120.0
+FULL = frozenset({AT_LIMIT, "throttled"})
+# How often a call may go back to the queue for room that was gone when it came.
+MAX_WAITS = 3
 
 
 class Journey:
@@ -45,6 +57,7 @@ class Journey:
         total = route.total if call.timeout is None else min(route.total, call.timeout)
         self.deadline = self._now() + total
         self._sent = 0
+        self._waits = 0
         self._tries: dict[Target, int] = {}
         self._barred: dict[Target, str] = {}
         self._not_before: dict[Target, float] = {}
@@ -64,12 +77,16 @@ class Journey:
         chance = unit(self._seed, self.call.request.id, draw)
         return choose(self.call, self.route, self._tries, self._barred, self._not_before, chance, self._look())
 
-    def next_attempt(self) -> Attempt:
-        """Raises ``RouterError`` if there is nothing more to try."""
+    def next_attempt(self) -> Attempt | None:
+        """None if nothing has been sent, and only limits on what runs at once are in the way. Raises ``RouterError`` if there
+        is nothing more to try.
+        """
         choice, self._choice = self._choice or self._choose(), None
         self.choice = choice
         target = choice.target
         if target is None:
+            if self._may_wait_again():
+                return None
             self.decision.last = choice
             raise self._verdict(choice)
         starts = self._not_before.get(target, 0.0)
@@ -87,6 +104,16 @@ class Journey:
             False,
             choice.forced,
         )
+
+    def _may_wait_again(self) -> bool:
+        """What there was room for a moment ago may have been taken: that is no reason to turn the call away."""
+        limited = [target for target, reason in self._barred.items() if reason == AT_LIMIT]
+        if self._sent or not limited or self._waits >= MAX_WAITS:
+            return False
+        self._waits += 1
+        for target in limited:
+            del self._barred[target]
+        return True
 
     def next_hedge(self, running: Attempt) -> Attempt | None:
         """Beside an attempt that runs: at another target, now; None if there is none."""
@@ -190,6 +217,10 @@ class Journey:
         retry_after = self._soonest(choice)
         if reasons and reasons <= {RATE_LIMITED}:
             return AllRateLimited(f"every target for {self.call.model!r} asks to wait", retry_after)
+        if reasons and reasons <= FULL:
+            return Shed(
+                f"every target for {self.call.model!r} has as much to do as it can", "targets_full", retry_after or 1.0
+            )
         told = ", ".join(sorted(reasons))
         why = f": {told}" if told else ""
         return NoTarget(f"no target can serve {self.call.model!r} now{why}", retry_after)

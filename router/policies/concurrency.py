@@ -55,7 +55,6 @@ class Limiter:
             live.limit = self._algorithm.limit
 
     def refusal(self, call: Call, now: float) -> str | None:
-        """By a request of typical size; ``admit`` knows the real one."""
         if not self._running or self.load + 1.0 <= self._live.limit + SLACK:
             return None
         return AT_ITS_LIMIT
@@ -68,10 +67,10 @@ class Limiter:
         weight = 1.0
         if tokens and self.typical:
             weight = min(tokens / self.typical, max(1.0, limit / 2.0))
-        load = self.load + weight
-        if self._running and load > limit + SLACK:
+        # Room for a typical one is room enough, as in ``refusal``: else a large one that was told to come would be refused.
+        if self._running and self.load + 1.0 > limit + SLACK:
             raise Refused(AT_ITS_LIMIT)
-        self.load = load
+        load = self.load = self.load + weight
         self._running += 1
         if tokens:
             self._learn_size(tokens)

@@ -82,7 +82,7 @@ class Standing:
                 self._clear = False
         elif (cause := self._cause(failure)) is not None:
             seconds = MAX_REST_SECONDS if cause == "address" else failure.retry_after
-            self._disable(Note(cause, failure.message, now, math.inf if seconds is None else now + seconds))
+            self._disable(cause, failure.message, now, math.inf if seconds is None else now + seconds)
 
     def drain(self, now: float, reason: str, until: float | None = None) -> None:
         """By an operator, until then or until ``undrain``."""
@@ -137,18 +137,17 @@ class Standing:
             return None
         return "address" if 300 <= failure.status < 400 else _BY_STATUS.get(failure.status)
 
-    def _disable(self, note: Note) -> None:
+    def _disable(self, cause: str, reason: str, now: float, until: float) -> None:
         """For no less than it is disabled already. Many calls may find out at once, and one of them tells."""
         old = self._disabled
-        if old is not None and note.since < old.until:
-            if note.until <= old.until:
-                return
-            note = note._replace(since=old.since)
-        self._disabled = note
+        if old is not None and old.until <= now:
+            old = None
+        if old is not None and until <= old.until:
+            return
+        self._disabled = Note(cause, reason, now if old is None else old.since, until)
         self._clear = False
-        if old is None or old.until <= note.since or old.cause != note.cause:
-            until = note.until if note.until < math.inf else None
-            self._tell("disabled", note.reason, until, note.since)
+        if old is None or cause != old.cause:
+            self._tell("disabled", reason, until if until < math.inf else None, now)
 
     def _refusal(self, now: float) -> str | None:
         """After what time has ended, if there is such."""

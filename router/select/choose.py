@@ -56,7 +56,12 @@ def choose(
     able = eligible
     forced = False
     if excluded:
-        forced = pin is None and len(eligible) > 1 and EJECTED.issuperset(excluded.values()) and len(excluded) == len(eligible)
+        forced = (
+            pin is None
+            and len(eligible) > 1
+            and EJECTED.issuperset(excluded.values())
+            and len(excluded) == len(eligible)
+        )
         if not forced:
             able = [target for target in eligible if target not in excluded]
     left = [target for target in able if target not in barred] if barred else able

@@ -44,8 +44,18 @@ from providers.errors import (
     Unreachable,
 )
 from router import Timeouts
+from router.config import Shedding
 from router.dispatch import HOLD_BACK_BYTES, HOLD_BACK_CHUNKS, hold_back
-from router.errors import DeadlineExceeded, Exhausted, ModelNotFound, NoTarget, Refused, RequestRejected, UnknownPin
+from router.errors import (
+    DeadlineExceeded,
+    Exhausted,
+    ModelNotFound,
+    NoTarget,
+    Refused,
+    RequestRejected,
+    Shed,
+    UnknownPin,
+)
 
 OK, FAULT, OVERLOAD, IGNORED = Outcome
 BROKEN = fails(ServerFault("broken", status=500))
@@ -634,3 +644,26 @@ async def test_if_nobody_can_answer_in_time_nobody_is_asked():
     with pytest.raises(DeadlineExceeded):
         await world.open(call_for(timeout=2.0))
     assert world.calls == [0, 0]
+
+
+# --- room that was gone when a call came ------------------------------------------------------------------------------
+
+
+@on_virtual_clock
+async def test_a_call_whose_room_was_taken_goes_back_to_the_queue():
+    """The look said yes, and the guard said no: once that was a 503."""
+    noes = iter([Refused("at_its_limit"), Refused("at_its_limit")])
+    world = World([Upstream("a", healthy())], guards=[Books(lambda _: next(noes, None))], shedding=Shedding())
+    async with await world.open() as reply:
+        assert reply.target == "a/m"
+    assert world.calls == [1]
+    assert world.is_at_rest()
+
+
+@on_virtual_clock
+async def test_it_does_not_go_back_for_ever():
+    world = World([Upstream("a")], guards=[Books(lambda _: Refused("at_its_limit"))], shedding=Shedding())
+    with pytest.raises(Shed) as shed:
+        await world.open()
+    assert (shed.value.cause, shed.value.retry_after) == ("targets_full", 1.0)
+    assert world.calls == [0]

@@ -74,6 +74,7 @@ async def open_scene(
         ],
         "defaults": settings,
         "admin": {"token": TOKEN},
+        "server": {"drain_seconds": 1},
     }
     return Scene(await gateway(config), upstreams)
 

@@ -261,7 +261,9 @@ def test_a_row_is_not_forgotten_with_time():
     assert line.breaker.state == OPEN
 
 
-@pytest.mark.parametrize(("slow", "of", "rate", "opens"), [(10, 10, 1.0, True), (9, 10, 1.0, False), (3, 10, 0.3, True)])
+@pytest.mark.parametrize(
+    ("slow", "of", "rate", "opens"), [(10, 10, 1.0, True), (9, 10, 1.0, False), (3, 10, 0.3, True)]
+)
 def test_the_slow_rate_opens_it(slow, of, rate, opens):
     line = Line(slow_rate=rate)
     for n in range(of):
@@ -665,7 +667,7 @@ def test_an_operator_does_not_shorten_what_it_opened_itself():
     assert line.breaker.open_until == end
     line.breaker.force_open(0.0, "maintenance", until=1000.0)
     line.breaker.force_open(0.0, "shorter", until=500.0)  # their own word they may
-    assert line.breaker.open_until == 500.0
+    assert line.told("open_until") == pytest.approx(500.0)
 
 
 def test_an_operator_closes_it_and_what_was_counted_is_forgotten_but_its_ejections():

@@ -114,19 +114,17 @@ class Company:
         state = breaker.state
         assert state == breaker.state_at(self.now)
         before = breaker._probes.granted
+        ticket, refused = None, None
         try:
             ticket = breaker.admit(attempt, self.now)
         except Refused as refusal:
-            assert refusal.reason == looked
-            assert attempt is ATTEMPT
-            assert (looked == "half_open_full") == (state == HALF_OPEN)
-            return
-        assert looked is None or attempt is FORCED
-        assert state in (CLOSED, HALF_OPEN) or attempt is FORCED
+            refused = refusal.reason
+        assert refused == (None if attempt is FORCED else looked)
+        assert (looked == "half_open_full") <= (state == HALF_OPEN)
+        assert (looked == "breaker_open") == (state in (OPEN, FORCED_OPEN))
+        assert (ticket is None) == (looked is not None)
         assert breaker._probes.granted - before == (state == HALF_OPEN and looked is None)
-        if ticket is None:
-            assert looked is not None
-        else:
+        if ticket is not None:
             self.running[n].append((ticket, False))
 
     def progress(self, running, action: str) -> None:
