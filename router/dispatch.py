@@ -74,26 +74,29 @@ class Dispatcher:
         try:
             ticket = self._gate.enter(call, route, journey.tokens, journey.has_room, loop.time())
             held.append(ticket or await self._queue(journey))
-            while True:
-                attempt = journey.next_attempt()
-                if attempt is None:  # somebody else took the last room
-                    settle_all(held, UNSENT, loop.time())
-                    held.append(await self._queue(journey))
-                    continue
-                if route.hedge is None:
-                    reply = await self._attempt(journey, attempt)
-                else:
-                    reply = await hedged(journey, attempt, self._attempt)
-                if reply is not None:
-                    reply.hold(held)
-                    held = []
-                    return reply
+            return await self._answer(journey, held)
         except RouterError as error:
             journey.over(error)
             error.storm = self.storming(route.model, loop.time())
             raise
         finally:
             settle_all(held, IGNORED, loop.time())
+
+    async def _answer(self, journey: Journey, held: list[Ticket]) -> Reply:
+        """What is ``held`` becomes the reply's."""
+        while True:
+            attempt = journey.next_attempt()
+            if attempt is None:  # somebody else took the last room
+                settle_all(held, UNSENT, journey.loop.time())
+                held.append(await self._queue(journey))
+                continue
+            if journey.route.hedge is None:
+                reply = await self._attempt(journey, attempt)
+            else:
+                reply = await hedged(journey, attempt, self._attempt)
+            if reply is not None:
+                reply.hold(held)
+                return reply
 
     async def _queue(self, journey: Journey) -> Ticket:
         began = journey.loop.time()
@@ -112,7 +115,7 @@ class Dispatcher:
         ending = UNSENT
         step = journey.step(attempt)
         now = loop.time()
-        try:
+        try:  # noqa: PLW0717 - whatever ends an attempt, here is the one place that knows
             tickets += admit_all(self._rules if attempt.after is None else self._all_rules, attempt, now)
             if attempt.starts > now:
                 await journey.pause(step, attempt)
@@ -160,7 +163,7 @@ class Dispatcher:
     ) -> Reply:
         """There is content in hand: what can be decided has been."""
         loop, decision = journey.loop, journey.decision
-        decision.reason = journey.reason(attempt)
+        decision.reason = journey.reason(step)
         seconds = journey.note(step, "200")
         now = loop.time()
         for ticket in tickets:

@@ -73,7 +73,7 @@ class DeadlineExceeded(RouterError):
 
 
 class Shed(RouterError):
-    """Turned away at the gate. ``cause`` is one of ``CAUSES``; ``retry_after`` in seconds, as the gate expects it."""
+    """Turned away: there is too much to do. ``cause`` is one of ``CAUSES``; ``retry_after`` in seconds, as the gate expects it."""
 
     reason = "overloaded"
     CAUSES: ClassVar = {
@@ -82,6 +82,7 @@ class Shed(RouterError):
         "queue_full": "too many calls wait already",
         "queue_evicted": "a call of higher priority took this one's place in the queue",
         "queue_timeout": "this call has waited for as long as it may",
+        "targets_full": "every target of this model has as much to do as it can",
     }
 
     def __init__(self, cause: str, retry_after: float) -> None:

@@ -113,7 +113,7 @@ def _follow(journey: Journey, clock: _Still, outlook: Outlook, chain: list[Link]
             attempt.number,
             attempt.target,
             clock.now - began,
-            journey.reason(attempt),
+            journey.reason(step),
             attempt.forced,
             _shared(route, step.choice, seen),
         )

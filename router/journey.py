@@ -154,13 +154,12 @@ class Journey:
         self.decision.tried.append(Tried(target, target.name_for(self.call.model), label, seconds))
         return seconds
 
-    def reason(self, winner: Attempt) -> str:
-        """Why this target, as x-route-reason has it. It is the last that was tried."""
-        return "hedge" if winner.hedge else self._reason(winner.target)
-
-    def _reason(self, target: Target) -> str:
-        instead = self.choice.instead is not None
-        if instead or any(tried.target is not target for tried in self.decision.tried):
+    def reason(self, step: Step) -> str:
+        """Why this target answers, as x-route-reason has it."""
+        if step.hedge:
+            return "hedge"
+        others = (other for other in self.decision.steps if other.sent and not other.hedge)
+        if step.choice.instead is not None or any(other.target is not step.target for other in others):
             return "failover"
         pin = self.call.pin
         if pin is not None:
@@ -176,7 +175,7 @@ class Journey:
         """Raises ``RequestRejected`` if no other target could do better."""
         self.note(step, failure.label)
         if isinstance(failure, Rejected):
-            self.decision.reason = self.reason(attempt)
+            self.decision.reason = self.reason(step)
             raise RequestRejected(failure) from failure
         self._failures.append(failure)
         target = self._last = attempt.target
@@ -218,9 +217,7 @@ class Journey:
         if reasons and reasons <= {RATE_LIMITED}:
             return AllRateLimited(f"every target for {self.call.model!r} asks to wait", retry_after)
         if reasons and reasons <= FULL:
-            return Shed(
-                f"every target for {self.call.model!r} has as much to do as it can", "targets_full", retry_after or 1.0
-            )
+            return Shed("targets_full", retry_after or 1.0)
         told = ", ".join(sorted(reasons))
         why = f": {told}" if told else ""
         return NoTarget(f"no target can serve {self.call.model!r} now{why}", retry_after)

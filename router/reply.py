@@ -48,8 +48,9 @@ class Reply:
             self._watchdog = Watchdog(attempt.target.timeouts.idle, attempt.deadline, loop)
 
     def hold(self, tickets: list[Ticket]) -> None:
-        """These too end with the answer: after the others."""
+        """These are the reply's from here on: they end with the answer, after its own."""
         self._tickets = tickets + self._tickets
+        tickets.clear()
 
     @property
     def attempts(self) -> Sequence[Tried]:
@@ -84,10 +85,12 @@ class Reply:
         return self
 
     async def __anext__(self) -> Chunk:
+        if self._held:
+            chunk = self._held.popleft()
+            self.usage = chunk.usage or self.usage
+            return chunk
         try:
-            if self._held:
-                chunk = self._held.popleft()
-            elif self._watchdog is None:
+            if self._watchdog is None:
                 chunk = await anext(self._stream)
             else:
                 chunk = await self._watchdog.read(self._stream)

@@ -59,7 +59,8 @@ def mean(shares: list[float]) -> float:
 
 
 async def test_m9_by_latency_the_traffic_shifts_to_b(faulty: StartFaulty, gateway: StartGateway) -> None:
-    scene = await throttled(faulty, gateway, strategy="latency", breaker=NEVER_OPENS, throttle={"enabled": False})
+    off = {"enabled": False}
+    scene = await throttled(faulty, gateway, strategy="latency", breaker=NEVER_OPENS, throttle=off, concurrency=off)
     shares = await shares_of_a(scene)
     assert mean(shares[10:]) < 0.1
     assert (await scene.breaker("a"))["state"] == "closed"
@@ -67,11 +68,19 @@ async def test_m9_by_latency_the_traffic_shifts_to_b(faulty: StartFaulty, gatewa
 
 async def test_m9_by_weight_the_throttle_turns_away_what_a_would(faulty: StartFaulty, gateway: StartGateway) -> None:
     """Of 50, those that A would refuse go to B before they were asked: A keeps half of its share, and no more."""
-    throttle = {"window": 3, "min_per_second": 2}
-    scene = await throttled(faulty, gateway, strategy="weighted", breaker=NEVER_OPENS, throttle=throttle)
+    throttle, concurrency = {"window": 3, "min_per_second": 2}, {"enabled": False}
+    scene = await throttled(faulty, gateway, breaker=NEVER_OPENS, throttle=throttle, concurrency=concurrency)
     shares = await shares_of_a(scene)
-    assert mean(shares[15:]) < 0.35
+    assert 0.2 < mean(shares[10:]) < 0.33
     assert (await scene.breaker("a"))["state"] == "closed"
+
+
+async def test_m9_by_weight_the_limit_of_a_falls_to_what_it_takes(faulty: StartFaulty, gateway: StartGateway) -> None:
+    """Each 429 says that it was too much at once, so soon it has a few, and B the rest."""
+    scene = await throttled(faulty, gateway, breaker=NEVER_OPENS, throttle={"enabled": False})
+    shares = await shares_of_a(scene)
+    assert mean(shares[10:]) < 0.25
+    assert (await scene.target("a"))["limit"] < WAVE / 2
 
 
 async def test_m9_with_the_defaults_the_rate_of_failures_ejects_a(faulty: StartFaulty, gateway: StartGateway) -> None:

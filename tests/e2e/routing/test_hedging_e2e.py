@@ -65,9 +65,9 @@ async def test_after_its_silence_the_second_wins_and_the_first_is_hung_up_on(sce
     took = loop.time() - began
     assert (told.status, told.text, told.provider, told.reason) == (200, "hello from second", "second", "hedge")
     assert told.attempts == ["first/wins:hedge_loser", "second/wins:200"]
-    assert AFTER <= took < AFTER + 0.5
+    assert AFTER <= took < AFTER + 0.8
     loser, winner = scene.first.asked("wins")[-1], scene.second.asked("wins")[-1]
-    assert AFTER <= winner.at - loser.at < AFTER + 0.2
+    assert AFTER - 0.05 <= winner.at - loser.at < AFTER + 0.3, "as they arrive, on a busy machine"
     abandoned = await eventually(lambda: loser.abandoned_at)
     assert abandoned - winner.at < 1.0
     assert await eventually(scene.quiet)

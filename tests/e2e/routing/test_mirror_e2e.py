@@ -105,8 +105,8 @@ async def test_no_caller_notices_what_its_mirror_does(scene: Scene, behaviour: s
         scene.mirror.content_seen(behaviour, stream=True).set()
     without = await latencies(scene.client, "plain")
     mirrored = await latencies(scene.client, behaviour)
-    assert statistics.median(mirrored) < statistics.median(without) + 0.02
-    assert max(mirrored) < max(without) + 0.25, "the shortest that a mirror here could hold up a caller is 0.5 s"
+    assert statistics.median(mirrored) < statistics.median(without) + 0.05
+    assert max(mirrored) < max(without) + 0.4, "the shortest that a mirror here could hold up a caller is 0.5 s"
 
     async def counts() -> dict[str, float] | None:
         outcomes = await scene.outcomes(behaviour)
