@@ -86,12 +86,13 @@ def build(settings: Settings, started: int = 0, previous: Gateway | None = None)
     anything = routes.pop(ANY_MODEL, None)
     gate = Gate(shedding_of(settings), events)
     budgets, dont_retry = RetryBudgets(), DontRetry()
+    rules: list[Policy] = [Deadline(), dont_retry, *wanted]
     dispatcher = Dispatcher(
         Routes(routes, anything),
         gate=gate,
         # What costs nothing comes first, so that no budget is spent on an attempt that is refused all the same.
-        rules=[Deadline(), dont_retry, *wanted],
-        retry_rules=[AttemptCap(), RetryConcurrencies(), budgets],
+        rules=rules,
+        retry_rules=[AttemptCap(), *rules, RetryConcurrencies(), budgets],
         events=events,
         storming=dont_retry.active,
         seed=settings.seed,

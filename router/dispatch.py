@@ -35,9 +35,9 @@ HOLD_BACK_BYTES = 1024 * 1024
 
 
 class Dispatcher:
-    """``gate`` decides whether a call comes in at all, ``rules`` whether there is an attempt, and ``retry_rules``
-    besides whether there is another; the guards of a target, whether it may take it. ``storming`` tells whether retries make up most of what fails on a route; ``stopwatch`` measures how long upstreams take, in seconds; picks depend on ``seed`` and the
-    request id alone.
+    """``gate`` decides whether a call comes in at all, ``rules`` whether it is tried, ``retry_rules`` whether it is tried
+    again; the guards of a target, whether it may take it. ``storming`` tells whether retries are most of what fails on a
+    route; ``stopwatch`` measures how long upstreams take, in seconds; picks depend on ``seed`` and the request id alone.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class Dispatcher:
         *,
         gate: Gate,
         rules: Sequence[Policy],
-        retry_rules: Sequence[Policy] = (),
+        retry_rules: Sequence[Policy],
         events: Events | None = None,
         storming: Callable[[str, float], bool] = lambda _model, _now: False,
         seed: int = 0,
@@ -57,7 +57,7 @@ class Dispatcher:
         self.seed = seed
         self._gate = gate
         self._rules = rules
-        self._all_rules = (*rules, *retry_rules)
+        self._retry_rules = retry_rules
         self.storming = storming
         self._stopwatch = stopwatch
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -116,7 +116,7 @@ class Dispatcher:
         step = journey.step(attempt)
         now = loop.time()
         try:  # noqa: PLW0717 - whatever ends an attempt, here is the one place that knows
-            tickets += admit_all(self._rules if attempt.after is None else self._all_rules, attempt, now)
+            tickets += admit_all(self._rules if attempt.after is None else self._retry_rules, attempt, now)
             if attempt.starts > now:
                 await journey.pause(step, attempt)
                 now = loop.time()

@@ -14,9 +14,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple, cast
 
 from providers.errors import ServerFault
-from providers.prompt import prompt_tokens
 from router.decision import Decision
-from router.errors import RouterError
+from router.errors import Refused, RouterError
 from router.journey import Journey
 from router.policies.deadline import FASTEST, USUAL
 from router.policies.shed import CALM, outranked
@@ -102,11 +101,17 @@ def _follow(journey: Journey, clock: _Still, outlook: Outlook, chain: list[Link]
     while True:
         attempt = journey.next_attempt()
         assert attempt is not None  # noqa: S101 - nobody here takes the room that another has seen
+        left = attempt.deadline - max(attempt.starts, clock.now)
+        if left <= 0:
+            return "deadline"
+        step = journey.step(attempt)
+        if _is_too_slow(attempt, left):
+            journey.refused(step, attempt, Refused("deadline"))
+            continue
         end = _refusal(attempt, outlook, spent, clock.now)
         if end is not None:
             return end
         clock.now = max(clock.now, attempt.starts)
-        step = journey.step(attempt)
         journey.sent(step)
         seen = considered(route, attempt.call.pin, step.choice, step.barred, _labels(journey.decision))
         link = Link(
@@ -207,34 +212,31 @@ _ENDS = {
 }
 
 
+def _is_too_slow(attempt: Attempt, left: float) -> bool:
+    """As ``Deadline`` has it, but for the one first attempt in a while that goes all the same."""
+    stream, target = attempt.call.request.stream, attempt.target
+    if left >= (target.timeouts.first_token if stream else target.timeouts.attempt):
+        return False
+    quantile = FASTEST if attempt.after is None else USUAL
+    needed = target.live.latency.quantile(quantile, stream, attempt.prompt)
+    return needed is not None and needed > left
+
+
 def _refusal(attempt: Attempt, outlook: Outlook, spent: Counter[Live], now: float) -> str | None:
-    """The first rule that would refuse the attempt, of those that can be looked at, in the dispatcher's order."""
+    """The first rule that would end the call here, of those that can be looked at, in the dispatcher's order."""
     retry, after = attempt.route.retry, attempt.after
-    if attempt.number > retry.max_attempts:
-        return "max_attempts"
-    if _is_too_late(attempt, now):
-        return "deadline"
     if after is None:
         return None
     if outlook.storming(attempt.route.model, now):
         return "dont_retry"
+    if attempt.number > retry.max_attempts:
+        return "max_attempts"
     if retry.budget.enabled:
         balance = outlook.balance(after.live, now)
         if balance is not None and balance <= spent[after.live]:
             return "rate_budget"
         spent[after.live] += 1
     return None
-
-
-def _is_too_late(attempt: Attempt, now: float) -> bool:
-    """As ``Deadline`` has it, but for the one first attempt in a while that goes all the same."""
-    left = attempt.deadline - max(attempt.starts, now)
-    request, target = attempt.call.request, attempt.target
-    if left >= (target.timeouts.first_token if request.stream else target.timeouts.attempt):
-        return False
-    quantile = FASTEST if attempt.after is None else USUAL
-    needed = target.live.latency.quantile(quantile, request.stream, prompt_tokens(request))
-    return left <= 0 or (needed is not None and needed > left)
 
 
 class _Imagined(Journey):

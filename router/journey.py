@@ -72,10 +72,13 @@ class Journey:
         return choice.target is not None or AT_LIMIT not in choice.excluded.values()
 
     def _choose(self) -> Choice:
-        number = self._sent + 1
-        draw = f"pick {number}" if not self._barred else f"pick {number} without {len(self._barred)}"
-        chance = unit(self._seed, self.call.request.id, draw)
-        return choose(self.call, self.route, self._tries, self._barred, self._not_before, chance, self._look())
+        return choose(self.call, self.route, self._tries, self._barred, self._not_before, self._chance, self._look())
+
+    def _chance(self) -> float:
+        draw = f"pick {self._sent + 1}"
+        if self._barred:
+            draw = f"{draw} without {len(self._barred)}"
+        return unit(self._seed, self.call.request.id, draw)
 
     def next_attempt(self) -> Attempt | None:
         """None if nothing has been sent, and only limits on what runs at once are in the way. Raises ``RouterError`` if there

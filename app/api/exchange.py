@@ -87,7 +87,8 @@ class Exchange:
     def routing_headers(self) -> list[tuple[bytes, bytes]]:
         """The same for plain answers, streams and errors."""
         total_ms = (perf_counter() - self.started) * 1000
-        waited_ms = self.waited * 1000
+        decision = self.decision
+        waited_ms = 0.0 if decision is None else decision.waited * 1000
         overhead_ms = max(0.0, total_ms - waited_ms)
         headers = [
             (b"x-request-id", self.request_id.encode()),
@@ -95,13 +96,15 @@ class Exchange:
             (b"x-overhead-ms", b"%.2f" % overhead_ms),
             (b"server-timing", b"gateway;dur=%.2f, upstream;dur=%.2f" % (overhead_ms, waited_ms)),
         ]
-        if self.attempts:
-            headers.append((b"x-attempts", ",".join([f"{t.name}:{t.label}" for t in self.attempts]).encode()))
-        if self.target is not None and self.route_reason is not None:
+        if decision is None:
+            return headers
+        if decision.tried:
+            headers.append((b"x-attempts", ",".join([f"{t.name}:{t.label}" for t in decision.tried]).encode()))
+        if self.target is not None and decision.reason is not None:
             headers += [
                 (b"x-provider", self.target.partition("/")[0].encode()),
                 (b"x-target", self.target.encode()),
-                (b"x-route-reason", self.route_reason.encode()),
+                (b"x-route-reason", decision.reason.encode()),
             ]
         if self.experiment is not None:
             headers.append((b"x-experiment", self.experiment.encode()))

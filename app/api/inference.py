@@ -18,7 +18,7 @@ from app.api.errors import DRAINING, ApiError, answer_for
 from app.api.exchange import Exchange
 from app.api.fields import check, parse_object
 from app.api.respond import send_error, send_reply
-from app.api.wishes import retries_of, session_of, wished_arm, wished_pin, wished_priority, wished_timeout
+from app.api.wishes import wishes_of
 from providers import Endpoint, ProviderError, Request
 from router import Call, Decision, Dispatcher, Pin, RouterError
 from router.errors import RequestRejected
@@ -123,29 +123,18 @@ class Inference:
         travelling["x-request-id"] = exchange.request_id
         now = int(time.time())
         request = Request(exchange.request_id, self._endpoint, body, fields, stream, travelling, now, self._metered)
-        session = session_of(headers)
-        return Call(
-            request,
-            model,
-            self._pin(exchange, request, session),
-            wished_timeout(headers),
-            wished_priority(headers),
-            session,
-            retries_of(headers),
-        )
+        pin, timeout, priority, session, arm, retries = wishes_of(headers)
+        if pin is None:
+            pin = self._place_of(exchange, request, session, arm)
+        return Call(request, model, pin, timeout, priority, session, retries)
 
-    def _pin(self, exchange: Exchange, request: Request, session: str | None) -> Pin | None:
-        """The client's wish, else where what it continues lives, else the arm of an experiment."""
-        pin, arm = wished_pin(exchange.headers), wished_arm(exchange.headers)
-        if pin is not None:
-            if arm is not None:
-                raise ApiError(400, "X-Provider-Priority and X-Experiment exclude each other", code="invalid_header")
-            return pin
-        route = self._dispatcher.routes.find(request.fields["model"])
-        if arm is None and self._ownership is not None:
-            pin = self._ownership.pin_for(request.fields, route)
-        if pin is not None or (not route.experiments and arm is None):
-            return pin
+    def _place_of(self, exchange: Exchange, request: Request, session: str | None, arm: str | None) -> Pin | None:
+        """Where what it continues lives, else the arm of an experiment."""
+        route = self._dispatcher.routes.find(exchange.model or "")
+        if arm is None:
+            pin = None if self._ownership is None else self._ownership.pin_for(request.fields, route)
+            if pin is not None or not route.experiments:
+                return pin
         try:
             assignment = assign(route.experiments, arm, session, request.id)
         except ValueError as error:

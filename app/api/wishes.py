@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Any, NamedTuple
 
 from app.api.errors import ApiError
 from router import Pin, Priority
@@ -13,10 +13,45 @@ Headers = dict[bytes, bytes]
 _PRIORITIES = {priority.name.lower().encode(): priority for priority in Priority}
 _SESSION = re.compile(rb"[\x21-\x7e]{1,256}")
 MAX_CLIENT_RETRIES = 100
+WISHES = frozenset(
+    {
+        b"x-provider-priority",
+        b"x-deadline-ms",
+        b"x-priority",
+        b"x-session-id",
+        b"x-experiment",
+        b"x-stainless-retry-count",
+    }
+)
 
 
-def wished_pin(headers: Headers) -> Pin | None:
-    """Raises ``ApiError`` 400, as all of them do."""
+class Wishes(NamedTuple):
+    """``timeout`` in seconds; ``arm`` is experiment=arm, as it came; ``retries``: how often the client's SDK says that it has
+    sent this before.
+    """
+
+    pin: Pin | None = None
+    timeout: float | None = None
+    priority: Priority = Priority.DEFAULT
+    session: str | None = None
+    arm: str | None = None
+    retries: int = 0
+
+
+NONE = Wishes()
+
+
+def wishes_of(headers: Headers) -> Wishes:
+    """Raises ``ApiError`` 400."""
+    if WISHES.isdisjoint(headers):  # as with most requests
+        return NONE
+    pin, arm = _pin(headers), _arm(headers)
+    if pin is not None and arm is not None:
+        raise _invalid("X-Provider-Priority and X-Experiment exclude each other")
+    return Wishes(pin, _timeout(headers), _priority(headers), _session(headers), arm, _retries(headers))
+
+
+def _pin(headers: Headers) -> Pin | None:
     value = headers.get(b"x-provider-priority")
     if value is None:
         return None
@@ -26,8 +61,7 @@ def wished_pin(headers: Headers) -> Pin | None:
         raise _invalid(f"X-Provider-Priority: {error}") from None
 
 
-def wished_timeout(headers: Headers) -> float | None:
-    """In seconds."""
+def _timeout(headers: Headers) -> float | None:
     value: Any = headers.get(b"x-deadline-ms")
     if value is None:
         return None
@@ -36,7 +70,7 @@ def wished_timeout(headers: Headers) -> float | None:
     return int(value) / 1000
 
 
-def wished_priority(headers: Headers) -> Priority:
+def _priority(headers: Headers) -> Priority:
     value = headers.get(b"x-priority")
     if value is None:
         return Priority.DEFAULT
@@ -47,7 +81,7 @@ def wished_priority(headers: Headers) -> Priority:
     return priority
 
 
-def session_of(headers: Headers) -> str | None:
+def _session(headers: Headers) -> str | None:
     value = headers.get(b"x-session-id")
     if value is None:
         return None
@@ -56,14 +90,12 @@ def session_of(headers: Headers) -> str | None:
     return value.decode()
 
 
-def wished_arm(headers: Headers) -> str | None:
-    """``experiment=arm``, as it came."""
+def _arm(headers: Headers) -> str | None:
     value = headers.get(b"x-experiment")
     return None if value is None else value.decode("latin-1")
 
 
-def retries_of(headers: Headers) -> int:
-    """How often the client's SDK says that it has sent this before; what is no number is none."""
+def _retries(headers: Headers) -> int:
     value = headers.get(b"x-stainless-retry-count")
     if value is None or not value.isdigit() or len(value) > 3:
         return 0

@@ -1,6 +1,6 @@
 """What results say of a target: a ``Tally`` while its breaker is closed, ``Probes`` while it is half open.
 
-Rates are compared as quotients: 3 of 30 is 0.1, but 0.1 x 30 is more than 3.
+Rates are compared as quotients: 7 of 25 is 0.28, but in floats 0.28 x 25 is more than 7.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ here waits, counts or remembers.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import NamedTuple
 
 from router.errors import UnknownPin
@@ -43,10 +43,11 @@ def choose(
     tries: Mapping[Target, int],
     barred: Collection[Target],
     not_before: Mapping[Target, float],
-    chance: float,
+    chance: Callable[[], float],
     now: float,
 ) -> Choice:
-    """The target for the next attempt; None if nothing is left. ``chance`` in [0, 1). Raises ``UnknownPin``.
+    """The target for the next attempt; None if nothing is left. ``chance`` gives a number in
+    [0, 1), and is asked only where there is a choice. Raises ``UnknownPin``.
 
     ``not_before``: until when (on the loop's clock) a target that was tried must rest.
     """
@@ -78,7 +79,7 @@ def _pick(
     targets: Sequence[Target],
     tries: Mapping[Target, int],
     not_before: Mapping[Target, float],
-    chance: float,
+    chance: Callable[[], float],
     now: float,
 ) -> tuple[Sequence[Target], Sequence[float], Target | None]:
     if tries:
@@ -89,7 +90,7 @@ def _pick(
         return targets, (), targets[0] if targets else None
     strategy = STRATEGIES[route.strategy]
     scores = strategy.score(call, targets, now)
-    return targets, scores, strategy.pick(targets, scores, chance)
+    return targets, scores, strategy.pick(targets, scores, chance())
 
 
 def pinned(call: Call, route: Route, pin: Pin) -> list[Target]:

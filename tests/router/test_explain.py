@@ -210,6 +210,22 @@ async def test_no_time_left_for_a_retry() -> None:
 
 
 @on_virtual_clock
+async def test_who_could_not_answer_in_time_is_passed_over() -> None:
+    world = World([Upstream("slow", healthy(opens=5.0)), Upstream("fast", healthy(opens=0.1))])
+    for n in range(30):
+        await world.answer(call_for(f"r{n}", pin="slow"))
+        await world.answer(call_for(f"s{n}", pin="fast"))
+    call = call_for("one", timeout=2.0)
+    explanation = Foresight(world).of(call, at=now())
+    assert explanation.chain[0].target.id == "fast/m"
+    assert explanation.chain[0].seen[0].why == "deadline"
+    decision = Decision()
+    async with await world.dispatcher.open(call, decision) as reply:
+        assert reply.target == "fast/m"
+    assert decision.steps[0].refusal == "deadline"
+
+
+@on_virtual_clock
 async def test_a_pin_that_nobody_answers_to_is_the_calls_own_error() -> None:
     world = World([Upstream("a", Script())])
     with pytest.raises(UnknownPin):

@@ -8,7 +8,6 @@ from router.errors import Refused
 from router.policy import OK, UNSENT, Ending, admit_all, settle_all
 from router.types import Attempt, Route
 
-
 FAULT = Ending(Outcome.FAULT)
 
 

@@ -49,10 +49,20 @@ from router.types import Live  # noqa: E402
 from tests.e2e.resilience.wired import wired  # noqa: E402
 
 MISHAPS = 10_000
+LABELS = ("400 401 429 500 502 503 529 attempt_timeout cancelled deadline disconnected first_token_timeout hedge_loser "
+          "idle_timeout malformed quota_exhausted truncated unreachable").split()
+HAPPENINGS = (
+    *("ok", "client left", "read in part", "never read", "hedged", "retried", "midway idle_timeout"),
+    *("breaker open", "breaker half_open", "breaker closed"),
+    *("shed progressive", "shed expected_wait", "shed queue_full", "shed queue_evicted", "shed queue_timeout"),
+    *("refused concurrency_budget", "refused dont_retry", "refused max_attempts"),
+    *(f"attempt {label}" for label in LABELS),
+)
 NAMES = ("a", "b", "c", "shadow")
 USED = Chunk(b'data: {"usage": {}}\n\n', usage=Usage(5, 40))
 PRIORITIES = list(Priority)
 SECONDS_OF_WEATHER = 6.0
+PER_SECOND = 30.0
 
 
 def refusals(rng: Random) -> ProviderError:
@@ -65,7 +75,8 @@ def refusals(rng: Random) -> ProviderError:
             Overloaded("503", status=503),
             Overloaded("529", status=529, retry_after=rng.random()),
             RateLimited("429", status=429),
-            RateLimited("429", status=429, retry_after=rng.choice([0.1, 0.5, 2.0, 200.0])),
+            RateLimited("429", status=429, retry_after=rng.choice([0.1, 0.5, 1.0])),
+            ServerFault("502", status=502, retry_after=200.0),
             QuotaExhausted("no quota", status=429, retry_after=1.0),
             Misconfigured("401", status=401, retry_after=0.5),
             Rejected("400", status=400, body=b"{}"),
@@ -180,7 +191,7 @@ class Permits:
         self.gateway.prober.start()
         async with asyncio.TaskGroup() as group:
             for number in range(calls):
-                await asyncio.sleep(self._rng.expovariate(60.0))
+                await asyncio.sleep(self._rng.expovariate(PER_SECOND))
                 call = self._call(number)
                 leaves, interrupted = self._rng.random() < 0.25, self._rng.random() < 0.25
                 client = group.create_task(self._client(call, interrupted=interrupted and not leaves))
@@ -262,8 +273,9 @@ class Permits:
 
     @property
     def mishaps(self) -> int:
-        fine = {"ok", "hedged", "retried", "Admitted", "Committed", "breaker closed", "breaker half_open"}
-        return sum(count for name, count in self.happened.items() if name not in fine)
+        """What went wrong upstream, was turned away at the gate, or was left by its client."""
+        kinds = ("attempt", "shed", "client", "read", "never")
+        return sum(count for name, count in self.happened.items() if name.partition(" ")[0] in kinds)
 
     @property
     def digest(self) -> str:
@@ -280,7 +292,7 @@ class Permits:
             assert breaker is not None
             assert (name, limiter.load, limiter._running) == (name, 0, 0)
             assert (name, breaker.describe(now)["probes"]["running"]) == (name, 0)
-        (slots,) = [rule for rule in gateway.dispatcher._rules if isinstance(rule, RetryConcurrencies)]
+        (slots,) = [rule for rule in gateway.dispatcher._all_rules if isinstance(rule, RetryConcurrencies)]
         assert slots.running("m") == 0
         told = gateway.gate.describe(now)
         assert (told["tokens_in_flight"], set(told["waiting"].values()), told["queues"]) == (0, {0}, [])
@@ -302,7 +314,8 @@ def check_bounds(live: Live) -> None:
     limiter, breaker = live.guard(Limiter), live.guard(Breaker)
     assert limiter is not None
     assert breaker is not None
-    assert limiter._running == 1 or limiter.load <= live.limit + 1e-6
+    # There was room for one of typical size; nothing weighs more than half of the limit.
+    assert limiter._running == 1 or limiter.load <= live.limit + max(0.0, live.limit / 2 - 1) + 1e-6
     probes = breaker._probes
     assert 0 <= probes.granted <= breaker._config.half_open - probes.results
     assert live.in_flight == limiter._running > 0
@@ -321,11 +334,11 @@ def permits(seed: int, calls: int) -> Permits:
 
 
 def test_ten_thousand_cancels_faults_and_timeouts_leave_every_permit_at_zero() -> None:
-    run = permits(seed=4, calls=9_000)
+    run = permits(seed=7, calls=15_000)
     print(run.mishaps, "mishaps:", dict(sorted(run.happened.items())))
     assert run.mishaps >= MISHAPS
-    for each in HAPPENINGS:
-        assert run.happened[each] >= 10, each
+    rare = {each: run.happened[each] for each in HAPPENINGS if run.happened[each] < 10}
+    assert not rare
 
 
 

@@ -301,10 +301,12 @@ class World:
             for place, upstream in enumerate(self.upstreams)
         )
         route = Route("m", self.targets, self.total, Retry(self.max_attempts), hedge=self.hedge)
+        rules = [AttemptCap(), Deadline(), *self.rules]
         self.dispatcher = Dispatcher(
             Routes({"m": route}),
             gate=Gate(self.shedding),
-            rules=[AttemptCap(), Deadline(), *self.rules],
+            rules=rules,
+            retry_rules=rules,
             seed=self.seed,
         )
 

@@ -40,7 +40,7 @@ def ejected(of: list[Breaker]) -> int:
         (5, 0.5, 3),
         (10, 0.1, 1),
         (10, 0.3, 3),
-        (30, 0.1, 3),  # 0.1 * 30 is more than 3
+        (25, 0.28, 7),  # in floats, 0.28 * 25 is more than 7
         (5, 1.0, 5),
     ],
 )

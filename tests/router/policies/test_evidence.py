@@ -61,10 +61,10 @@ def tally(failures: int = 0, slow: int = 0, of: int = 0) -> Tally:
     [
         (tally(), {}, None),
         (tally(9, 9, of=9), {}, None),
-        (tally(3, of=30), {"failure_rate": 0.1}, "3 of 30 calls failed"),
-        (tally(2, of=30), {"failure_rate": 0.1}, None),
-        (tally(0, 3, of=30), {"slow_rate": 0.1}, "3 of 30 calls were slow"),
-        (tally(0, 2, of=30), {"slow_rate": 0.1}, None),
+        (tally(7, of=25), {"failure_rate": 0.28}, "7 of 25 calls failed"),
+        (tally(6, of=25), {"failure_rate": 0.28}, None),
+        (tally(0, 7, of=25), {"slow_rate": 0.28}, "7 of 25 calls were slow"),
+        (tally(0, 6, of=25), {"slow_rate": 0.28}, None),
         (tally(30, 30, of=30), {}, "30 of 30 calls failed"),
         (tally(1, of=1), {"min_calls": 1, "failure_rate": 1.0}, "1 of 1 calls failed"),
     ],
@@ -92,8 +92,8 @@ def test_a_row_needs_no_least_number_of_calls():
         (2, 4, 5, {}, None),
         (3, 0, 5, {}, "3 of 5 probes failed"),
         (0, 5, 5, {}, "5 of 5 probes were slow"),
-        (3, 0, 30, {"failure_rate": 0.1}, "3 of 30 probes failed"),
-        (0, 3, 30, {"slow_rate": 0.1}, "3 of 30 probes were slow"),
+        (7, 0, 25, {"failure_rate": 0.28}, "7 of 25 probes failed"),
+        (0, 7, 25, {"slow_rate": 0.28}, "7 of 25 probes were slow"),
     ],
 )
 def test_probes_say_why_to_open_again(failures, slow, of, settings, verdict):

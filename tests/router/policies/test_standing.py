@@ -167,8 +167,9 @@ def test_one_that_passes_on_any_name_is_not_disabled_by_an_unknown_one():
 def test_many_that_find_out_at_once_are_one_alarm():
     line = Line()
     for n in range(100):
-        line.ends(misconfigured(401), float(n))
+        line.ends(misconfigured(404 if n else 401), float(n))
     assert line.events == [(0.0, "disabled", "a said 401", None)]
+    assert line.at(99.0)[1] == "disabled_credentials"
     assert line.standing.describe(99.0)["since"] == pytest.approx(0.0)
 
 

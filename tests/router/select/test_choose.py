@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from functools import partial
 
 import pytest
 from hypothesis import given
@@ -25,13 +26,13 @@ def pick(targets, *, pin=None, tries=(), barred=(), chance=0.5):
     """The name of the chosen provider; ``tries`` names a provider once for each try."""
     counted = Counter(each for name in tries for each in targets if each.provider.name == name)
     out = {each for each in targets if each.provider.name in barred}
-    chosen = choose(call_for(pin=pin), Route("m", tuple(targets)), counted, out, {}, chance, 0.0).target
+    chosen = choose(call_for(pin=pin), Route("m", tuple(targets)), counted, out, {}, lambda: chance, 0.0).target
     return chosen and chosen.provider.name
 
 
 def picks(targets, seed=0, ids=IDS):
     route = Route("m", tuple(targets))
-    return [choose(call_for(), route, {}, (), {}, unit(seed, key, "pick 1"), 0.0).target.provider.name for key in ids]
+    return [choose(call_for(), route, {}, (), {}, partial(unit, seed, key, "pick 1"), 0.0).target.provider.name for key in ids]
 
 
 def every_pick(targets, **given_):
@@ -153,7 +154,7 @@ def test_in_each_round_every_target_has_its_turn_and_lower_tiers_go_first(tiers,
     targets = [target(str(number), tier=tier) for number, tier in enumerate(tiers)]
     route, tries, order = Route("m", tuple(targets)), Counter(), []
     for turn in range(3 * len(targets)):
-        chosen = choose(call_for(), route, tries, (), {}, unit(seed, "r", f"pick {turn}"), 0.0).target
+        chosen = choose(call_for(), route, tries, (), {}, partial(unit, seed, "r", f"pick {turn}"), 0.0).target
         tries[chosen] += 1
         order.append(chosen)
     for start in range(0, len(order), len(targets)):
@@ -201,7 +202,7 @@ def test_only_a_pin_by_name_reaches_a_target_without_weight():
 def test_a_pinned_provider_with_two_targets_uses_tier_and_weight():
     targets = [target("a", 1, model="x"), target("a", 3, model="y"), target("a", 1, tier=1, model="z"), target("b")]
     route = Route("m", tuple(targets))
-    choices = [choose(call_for(pin="a"), route, {}, (), {}, unit(0, key, "pick 1"), 0.0) for key in IDS[:4000]]
+    choices = [choose(call_for(pin="a"), route, {}, (), {}, partial(unit, 0, key, "pick 1"), 0.0) for key in IDS[:4000]]
     chosen = Counter(choice.target.model for choice in choices)
     assert chosen.keys() == {"x", "y"}
     assert abs(chosen["y"] - 3000) < 3.29 * (4000 * 0.75 * 0.25) ** 0.5
