@@ -12,8 +12,10 @@ import orjson
 import structlog
 
 from app.api.exchange import Exchange
+from router import Decision
 
 Facts = dict[str, Any]
+NOTHING_DECIDED = Decision()
 
 
 class AccessLog:
@@ -38,7 +40,7 @@ class AccessLog:
 def facts(exchange: Exchange, at: datetime) -> Facts:
     """Milliseconds throughout. ``end`` is complete, cut or client_closed; ``at``: when."""
     first_byte = exchange.first_byte
-    usage = exchange.usage
+    usage, decision = exchange.usage, exchange.decision or NOTHING_DECIDED
     return {
         "ts": at.isoformat(),
         "level": "info",
@@ -50,11 +52,11 @@ def facts(exchange: Exchange, at: datetime) -> Facts:
         "model": exchange.model,
         "stream": exchange.stream,
         "target": exchange.target,
-        "route_reason": exchange.route_reason,
-        "attempts": [{"target": t.name, "outcome": t.label, "ms": _ms(t.seconds)} for t in exchange.attempts],
+        "route_reason": decision.reason,
+        "attempts": [{"target": t.name, "outcome": t.label, "ms": _ms(t.seconds)} for t in decision.tried],
         "duration_ms": _ms(exchange.ended - exchange.started),
         "first_byte_ms": None if first_byte is None else _ms(first_byte - exchange.started),
-        "waited_ms": _ms(exchange.waited),
+        "waited_ms": _ms(decision.waited),
         "tokens_in": None if usage is None else usage.input_tokens,
         "tokens_out": None if usage is None else usage.output_tokens,
         "bytes_in": exchange.bytes_in,

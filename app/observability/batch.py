@@ -15,6 +15,7 @@ from app.api.exchange import Exchange
 Listener = Callable[[Sequence[Exchange]], None]
 FLUSH_SECONDS = 0.05
 MAX_PENDING = 200
+NO_HEADERS: dict[bytes, bytes] = {}
 
 
 class Batch:
@@ -30,6 +31,7 @@ class Batch:
 
     def __call__(self, exchange: Exchange) -> None:
         exchange.ended = perf_counter()
+        exchange.headers = NO_HEADERS  # a key may be among them, and whoever listens may keep an exchange
         self._pending.append(exchange)
         if len(self._pending) == 1:
             asyncio.get_running_loop().call_later(FLUSH_SECONDS, self.flush)

@@ -1,14 +1,14 @@
-"""Why each of the latest requests went where it went: kept as references and numbers, put into words when somebody asks.
+"""Why each of the latest requests went where it went: kept as it is, put into words when somebody asks.
 
     finished ─► Batch ─► Decisions ─► GET /admin/requests
 
-No body, no header and no key is kept; a request id that comes twice is its latest request.
+No body, no header and no key is kept: an exchange that is over has none.
 """
 
 from __future__ import annotations
 
 import math
-from collections import OrderedDict
+from collections import deque
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from time import perf_counter, time
@@ -49,48 +49,57 @@ class Record(NamedTuple):
 
 
 class Decisions:
-    """A listener that keeps the last ``most``."""
+    """A listener that keeps the last ``most``. Of an id that came more than once, the latest."""
 
     def __init__(self, most: int) -> None:
-        self.most = most
-        self._records: OrderedDict[str, Record] = OrderedDict()
+        self._exchanges: deque[Exchange] = deque(maxlen=most)
+
+    @property
+    def most(self) -> int:
+        return self._exchanges.maxlen or 0
 
     def __call__(self, exchanges: Sequence[Exchange]) -> None:
-        records = self._records
-        epoch = time() - perf_counter()
-        for exchange in exchanges:
-            decision = exchange.decision
-            if decision is None or decision.route is None:  # nothing was to be decided
-                continue
-            started, first_byte = exchange.started, exchange.first_byte
-            records[exchange.request_id] = Record(
-                decision,
-                decision.route,
-                epoch + started,
-                started,
-                exchange.ended - started,
-                None if first_byte is None else first_byte - started,
-                exchange.path,
-                exchange.status,
-                exchange.target,
-                exchange.error,
-                exchange.end,
-                exchange.usage,
-                exchange.experiment,
-            )
-            records.move_to_end(exchange.request_id)
-        while len(records) > self.most:
-            records.popitem(last=False)
+        self._exchanges.extend(
+            [each for each in exchanges if each.decision is not None and each.decision.route is not None]
+        )
 
     def __len__(self) -> int:
-        return len(self._records)
+        return len(self._exchanges)
 
     def __iter__(self) -> Iterator[Record]:
         """The latest first."""
-        return reversed(self._records.values())
+        told: set[str] = set()
+        for exchange in reversed(self._exchanges):
+            if exchange.request_id not in told:
+                told.add(exchange.request_id)
+                yield _record(exchange)
 
     def find(self, request_id: str) -> Record | None:
-        return self._records.get(request_id)
+        found = (each for each in reversed(self._exchanges) if each.request_id == request_id)
+        exchange = next(found, None)
+        return None if exchange is None else _record(exchange)
+
+
+def _record(exchange: Exchange) -> Record:
+    decision = exchange.decision
+    assert decision is not None  # noqa: S101 - others are not kept
+    assert decision.route is not None  # noqa: S101 - nor those
+    started, first_byte = exchange.started, exchange.first_byte
+    return Record(
+        decision,
+        decision.route,
+        time() - perf_counter() + started,
+        started,
+        exchange.ended - started,
+        None if first_byte is None else first_byte - started,
+        exchange.path,
+        exchange.status,
+        exchange.target,
+        exchange.error,
+        exchange.end,
+        exchange.usage,
+        exchange.experiment,
+    )
 
 
 def summary(record: Record) -> Json:

@@ -16,6 +16,7 @@ from app.observability.numbers import Count, Family, Histogram, counter, gauge, 
 from app.wiring import Gateway
 from providers import Endpoint
 from router import Route, Routes, Target
+from router.types import Tried
 
 OPERATIONS = {
     f"/v1/{Endpoint.CHAT.value}": "chat",
@@ -125,7 +126,8 @@ class Metrics:
         routes = self._current_routes()
         named, anything = routes.named, routes.anything
         for exchange in exchanges:
-            attempts = exchange.attempts
+            decision = exchange.decision
+            attempts: Sequence[Tried] = () if decision is None else decision.tried
             operation = OPERATIONS.get(exchange.path, OTHER)
             if operation is OTHER and not attempts:
                 continue  # health, docs and the like

@@ -6,7 +6,8 @@
                  402, 429 for quota      quota         until the time that it named, else until it is restored
                  404                     model         until it is restored; only where it is always the same model
                  a redirect              address       for ``MAX_REST_SECONDS``: it may be a notice that goes away
-    resting    it asked us to come back later (429, 503 or 529 with Retry-After)
+    resting    it asked us to come back later: 429 or 529 with Retry-After. A 503 is a server that is full now, and may have room
+               in a moment, whatever its Retry-After says to clients
 
 What else is misconfigured has no status, and may be one call's own fault: it disables nothing.
 """
@@ -76,7 +77,7 @@ class Standing:
         failure = ending.failure
         if failure is None:
             return
-        if isinstance(failure, RateLimited | Overloaded):
+        if isinstance(failure, RateLimited) or (isinstance(failure, Overloaded) and failure.status == 529):
             if failure.retry_after:
                 self.not_before = max(self.not_before, now + min(MAX_REST_SECONDS, failure.retry_after))
                 self._clear = False

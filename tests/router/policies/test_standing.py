@@ -216,7 +216,7 @@ def test_drained_and_disabled_are_two_things():
 
 @pytest.mark.parametrize(
     "kind",
-    [lambda s: RateLimited("wait", status=429, retry_after=s), lambda s: Overloaded("full", status=503, retry_after=s)],
+    [lambda s: RateLimited("wait", status=429, retry_after=s), lambda s: Overloaded("full", status=529, retry_after=s)],
 )
 def test_retry_after_lets_it_rest_for_that_long_and_300_s_at_most(kind):
     line = Line().ends(kind(5.0), 10.0)
@@ -295,3 +295,10 @@ def test_the_fast_path_and_the_whole_truth_agree(steps):
         assert standing._clear == (state == "ok")
         if until is not None:
             assert standing.state_at(until) == "ok"
+
+
+def test_a_503_is_no_rest_whatever_its_retry_after_says():
+    """A server with a fixed capacity says 1 s, and has room again after one answer."""
+    standing = Standing("a/m")
+    standing.settle(Ending(Outcome.OVERLOAD, Overloaded("full", status=503, retry_after=30.0)), 0.0)
+    assert standing.refusal(call_for(), 0.0) is None
