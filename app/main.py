@@ -26,6 +26,7 @@ from app.observability.access_log import AccessLog
 from app.observability.batch import Batch, Listener
 from app.observability.exposition import Exposition
 from app.observability.metrics import Metrics
+from app.observability.timeline import Timeline
 from app.server.listening import listening
 from app.version import installed_version
 from app.wiring import Gateway
@@ -51,6 +52,7 @@ def create_app(
     server = gateway.settings.server
     limits = BodyLimits(int(server.max_body_mb * 1_000_000), server.receive_timeout_s)
     metrics = metrics or Metrics(gateway)
+    Timeline(gateway.events)
     access_log = [AccessLog()] if gateway.settings.telemetry.access_log else []
     admin = None if admin_door is None else Admin(gateway)
     finished = Batch(metrics, *access_log, *(() if admin is None else admin.listeners), *listeners)

@@ -20,7 +20,7 @@ CONTENT = b'"content":"'
 
 class Try(NamedTuple):
     """One request. Times in seconds on the monotonic clock; ``first`` is the first content, None if there was none.
-    ``status`` 0: no answer in time, or the connection broke. ``why``: the message of an error.
+    ``status`` 0: no answer in time, or the connection broke. ``why``: the message of an error; ``name``: its request id.
     """
 
     sent: float
@@ -30,6 +30,7 @@ class Try(NamedTuple):
     headers: Mapping[str, str]
     whole: bool
     why: str = ""
+    name: str = ""
 
     @property
     def ok(self) -> bool:
@@ -184,7 +185,7 @@ class Clients:
         tried = await connection.ask(head.encode() + body, self._patience)
         if connection.reusable:
             self._idle.append(connection)
-        return tried
+        return tried._replace(name=request_id)
 
     async def _connection(self) -> Connection:
         while self._idle:

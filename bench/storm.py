@@ -35,6 +35,7 @@ GOODPUT = 0.95
 FIRST_TOKEN_SECONDS = 1.0
 PATIENCE_SECONDS = 4.0
 BARS = " ▁▂▃▄▅▆▇█"
+MARGIN, MOST = 21, 4  # of the plot: columns to its left, and its top in multiples of the rate
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,15 +171,18 @@ def plot(values: Sequence[float], top: float) -> str:
     return "".join(BARS[min(steps, round(value / top * steps))] for value in values)
 
 
-def show(console: Console, told: Storm, rate: float, *, protected: bool) -> None:
+def show(console: Console, told: Storm, rate: float) -> None:
     seconds = told.seconds
-    width = max(20, console.width - 26)
+    width = max(20, console.width - MARGIN)
     for at in range(0, len(seconds), width):
         part = seconds[at : at + width]
-        marks = "".join("x" if 0 <= second.start < told.failing else "·" for second in part)
-        console.print(f"{part[0].start:>5} s, all fail   {marks}", highlight=False)
-        console.print(f"goodput, to 100 % {plot([second.goodput for second in part], 1.0)}", highlight=False)
-        console.print(f"upstream, to {4 * rate:.0f}/s  "[:18].ljust(18) + plot([s.posts for s in part], 4 * rate), highlight=False)
+        rows = {
+            f"from {part[0].start} s": "".join("x" if 0 <= second.start < told.failing else "·" for second in part),
+            "goodput, to 100 %": plot([second.goodput for second in part], 1.0),
+            f"upstream, to {MOST * rate:.0f}/s": plot([second.posts for second in part], MOST * rate),
+        }
+        for name, row in rows.items():
+            console.print(f"{name:<{MARGIN}}{row}", highlight=False)
     phases = {
         "before": [second for second in seconds if second.start < 0],
         "all fail": told.during,
@@ -201,7 +205,7 @@ def show(console: Console, told: Storm, rate: float, *, protected: bool) -> None
         console.print(f"goodput is over {GOODPUT:.0%} for good {told.recovered} s after the end of the failure")
 
 
-def failures(called: Sequence[Called], told: Storm) -> str:
+def statuses(called: Sequence[Called]) -> str:
     """How the requests ended."""
     counts: dict[int, int] = {}
     for call in called:
@@ -227,9 +231,9 @@ def main(seconds: int, rate: float, trigger: Sequence[str], targets: int, withou
             told, clients = uvloop.run(
                 run(rate, seconds, each, protected=not without, folder=Path(folder), targets=targets, seed=seed)
             )
-        show(console, told, rate, protected=not without)
-        ttfts = [t.first - t.sent for call in clients.called for t in call.tries if t.ok and t.first is not None]
-        console.print(f"answers: {failures(clients.called, told)}; TTFT p50 {statistics.median(ttfts) * 1000:.1f} ms; "
+        show(console, told, rate)
+        ttfts = [one.first - one.sent for call in clients.called for one in call.tries if one.ok and one.first is not None]
+        console.print(f"answers: {statuses(clients.called)}; TTFT p50 {statistics.median(ttfts) * 1000:.1f} ms; "
                       f"clients came {clients.latest * 1000:.0f} ms late at most")
 
 

@@ -91,6 +91,6 @@ class Provider(Protocol):
 class Probed(Protocol):
     """A provider that can be asked at next to no cost whether it is there. Optional."""
 
-    async def probe(self, timeout: float) -> None:
-        """``timeout`` in seconds, to connect. Raises ``ProviderError`` if it is not there."""
+    async def probe(self, connect_timeout: float) -> None:
+        """``connect_timeout`` in seconds. Raises ``ProviderError`` if it is not there."""
         ...

@@ -15,7 +15,7 @@
     └── Empty            a complete answer that says nothing
 
 All but ``Rejected`` may be retried on another target; each class says whether another attempt at the same
-target may help (``same_target``) and what it means for the target's health (``outcome``; see resilience table B10 in docs/DESIGN.md).
+target may help (``same_target``) and what it means for the target's health (``outcome``; what counts is in docs/RESILIENCE.md).
 ``reason`` is a bounded label, fit for a metric or a header; ``message`` is for people and carries no secret.
 """
 

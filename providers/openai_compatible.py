@@ -80,9 +80,9 @@ class OpenAICompatible:
         """Any other request, streamed both ways. Raises ``ProviderError``."""
         return await Forwarding.begin(self._upstream, outgoing, patience)
 
-    async def probe(self, timeout: float) -> None:
+    async def probe(self, connect_timeout: float) -> None:
         """The list of models costs nothing; whatever the answer is, below 500 somebody is there."""
-        response = await self._upstream.get("models", timeout)
+        response = await self._upstream.get("models", connect_timeout)
         status = response.status
         response.close()
         if status >= 500:

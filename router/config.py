@@ -82,7 +82,8 @@ class Breaker:
     """A time window with failure and slow rates (resilience4j), consecutive failures and growing ejection (Envoy).
 
     Opens at ``failure_rate`` or ``slow_rate`` (0 to 1) of at least ``min_calls`` in ``window`` seconds, or after
-    ``consecutive`` hard failures in a row; ``slow_first_token`` seconds make a call slow. It stays open for
+    ``consecutive`` hard failures in a row; a stream that takes longer than ``slow_first_token`` to its first
+    content is slow (a plain answer never is: what takes long is its length). It stays open for
     ``open_base`` times the openings in a row, ``open_max`` at most, and up to half as long again by chance; then
     ``half_open`` probes decide. At most ``max_ejected`` of a route's targets are ejected, but always at least one may be.
     """

@@ -21,7 +21,7 @@ from router.errors import (
     Shed,
 )
 from router.select.chance import unit
-from router.select.choose import AT_LIMIT, RATE_LIMITED, Choice, choose
+from router.select.choose import AT_LIMIT, HALF_OPEN_FULL, RATE_LIMITED, Choice, choose
 from router.types import Attempt, Call, Route, Target, Tried
 
 # Beyond this no client waits either: the official SDKs give up. Another target may still serve the call.
@@ -226,7 +226,15 @@ class Journey:
         return NoTarget(f"no target can serve {self.call.model!r} now{why}", retry_after)
 
     def _soonest(self, choice: Choice) -> float | None:
-        """Seconds until the first of those that are out may be back, as far as they know; None if none does."""
+        """Seconds until the first of those that are out may be back. Who waits for a person to act is no sooner than any
+        client would wait for; None if it may be at any moment.
+        """
         now = self._now()
-        ends = [end for target in choice.excluded if (end := target.live.until(now)) is not None]
-        return max(0.0, min(ends) - now) if ends else None
+        if not choice.excluded:
+            return None
+        ends = [target.live.until(now) or now + self._patience(reason) for target, reason in choice.excluded.items()]
+        return max(0.0, min(ends) - now)
+
+    @staticmethod
+    def _patience(reason: str) -> float:
+        return 0.0 if reason in FULL or reason == HALF_OPEN_FULL else MAX_RETRY_AFTER_SECONDS

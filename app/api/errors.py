@@ -100,20 +100,23 @@ def _answer_for(error: BaseException) -> ErrorAnswer:
             return ErrorAnswer(504, error.message, SERVER, "deadline_exceeded", headers=NO_RETRY)
         case Exhausted():
             return _exhausted(error)
-        case AllRateLimited():
-            headers = _retry_after(error.retry_after)
-            return ErrorAnswer(429, error.message, "rate_limit_error", "rate_limit_exceeded", headers=headers)
-        case NoTarget():
-            headers = _retry_after(error.retry_after)
-            return ErrorAnswer(503, error.message, UNAVAILABLE, "no_healthy_target", headers=headers)
-        case Shed():
-            return ErrorAnswer(503, error.message, UNAVAILABLE, "overloaded", headers=_retry_after(error.retry_after))
+        case NoTarget() | Shed():
+            return _unavailable(error)
         case ProviderError():  # a stream that broke after its commit point
             return _failed(error)
         case RouterError():
             return ErrorAnswer(503, error.message, UNAVAILABLE, error.reason, headers={"retry-after": "1"})
         case _:
             return ErrorAnswer(500, "internal error; the log has it under this request id", SERVER, "internal_error")
+
+
+def _unavailable(error: NoTarget | Shed) -> ErrorAnswer:
+    """Nobody was asked. ``retry-after`` is when somebody may be able again, as far as that is known."""
+    headers = _retry_after(error.retry_after)
+    if isinstance(error, AllRateLimited):
+        return ErrorAnswer(429, error.message, "rate_limit_error", "rate_limit_exceeded", headers=headers)
+    code = "overloaded" if isinstance(error, Shed) else "no_healthy_target"
+    return ErrorAnswer(503, error.message, UNAVAILABLE, code, headers=headers)
 
 
 def _in_upstream_words(error: RequestRejected) -> ErrorAnswer:

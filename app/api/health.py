@@ -9,7 +9,7 @@ from fastapi import APIRouter, Response
 from pydantic import BaseModel
 
 from app.wiring import Gateway
-from router import Target
+from router import Live, Route, Target
 from router.policies.breaker import Breaker
 from router.policies.standing import Standing
 
@@ -50,18 +50,22 @@ def routes(gateway: Gateway) -> APIRouter:
     async def health() -> Health:
         return Health()
 
-    @api.get("/ready", summary="Ready to serve?", responses={503: {"model": Readiness, "description": "Draining, or nothing can serve"}})
+    @api.get(
+        "/ready",
+        summary="Ready to serve?",
+        responses={503: {"model": Readiness, "description": "Draining, or nothing can serve"}},
+    )
     @api.get("/readyz", include_in_schema=False)
     @api.get("/v1/ready", include_in_schema=False)
     async def ready(response: Response) -> Readiness:
-        """Unavailable if no target of any route can serve."""
+        """Unavailable if no route can serve: as a request would find it, so ejections of all of several do not count."""
         now = monotonic()  # as the event loop's
         routes = [route for route in (*gateway.routes.named.values(), gateway.routes.anything) if route is not None]
         targets = [_state(route.model, target, now) for route in routes for target in route.targets]
         status: Literal["ready", "draining", "unavailable"] = "ready"
         if gateway.draining:
             status = "draining"
-        elif all(target.state == "out" for target in targets):
+        elif not any(_can_serve(route, now) for route in routes):
             status = "unavailable"
         if status != "ready":
             response.status_code = 503
@@ -71,18 +75,32 @@ def routes(gateway: Gateway) -> APIRouter:
     return api
 
 
+def _can_serve(route: Route, now: float) -> bool:
+    out = [_out(target.live, now) for target in route.targets]
+    return None in out or (len(out) > 1 and set(out) == {"open"})
+
+
+def _out(live: Live, now: float) -> str | None:
+    """Why it takes nothing at all; None if it may."""
+    breaker, standing = live.guard(Breaker), live.guard(Standing)
+    stands = None if standing is None else standing.state_at(now)
+    if stands in ("drained", "disabled"):
+        return stands
+    state = None if breaker is None else breaker.state_at(now)
+    return state if state in ("open", "forced_open") else None
+
+
 def _state(model: str, target: Target, now: float) -> TargetState:
     live = target.live
     breaker, standing = live.guard(Breaker), live.guard(Standing)
     state = "closed" if breaker is None else breaker.state_at(now)
     stands = "ok" if standing is None else standing.state_at(now)
-    out = state in ("open", "forced_open") or stands in ("drained", "disabled")
     return TargetState(
         target=target.id,
         model=model,
         tier=target.tier,
         weight=target.weight,
-        state="out" if out else "failing" if live.failures else "ok",
+        state="out" if _out(live, now) else "failing" if live.failures else "ok",
         breaker=state,
         standing=stands,
         in_flight=live.in_flight,

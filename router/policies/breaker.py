@@ -162,7 +162,7 @@ class Breaker:
         """After the transition that time brings, if it is due."""
         if self.state is not HALF_OPEN:
             if now < self.open_until:
-                return "breaker_open"
+                return "forced_open" if self.state is FORCED_OPEN else "breaker_open"
             self._move(self._next, "its time is over", now)
             if self.state is CLOSED:
                 return None

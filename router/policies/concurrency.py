@@ -34,8 +34,8 @@ class Algorithm(Protocol):
 
 
 class Limiter:
-    """``live.limit`` and ``load`` in requests of ``typical`` tokens. Whatever comes while nothing runs is admitted, and
-    nothing weighs more than half of the limit: on a busy target it would wait for ever for a moment without load.
+    """``live.limit`` and ``load`` in requests of ``typical`` tokens. Whatever comes while nothing runs is admitted; a large one
+    may go beyond the limit, and weighs no more than half of it: else it would keep all others out until it ends.
     """
 
     name = "concurrency"

@@ -17,7 +17,9 @@ from router.types import Call, Pin, Route, Target
 
 # Two rests that end so close together are the same to a client; rank decides between them.
 SOON_SECONDS = 1.0
-EJECTED = frozenset({"breaker_open", "half_open_full"})
+HALF_OPEN_FULL = "half_open_full"
+# What a breaker says of itself. One that an operator opened is meant to be out, whatever the others do.
+EJECTED = frozenset({"breaker_open", HALF_OPEN_FULL})
 AT_LIMIT = "at_its_limit"
 RATE_LIMITED = "rate_limited"
 _NONE: Mapping[Target, str] = {}

@@ -656,7 +656,7 @@ def test_an_operator_opens_it_for_a_time():
     running.settle(FAULT, 1.0)
     assert line.told("state", "open_until", "reason") == (FORCED_OPEN, 50.0, "maintenance")
     line.time = 49.9
-    assert line.refused() == "breaker_open"
+    assert line.refused() == "forced_open"
     line.breaker.trip(line.time, "probe: 500")
     assert line.breaker.state == FORCED_OPEN
     line.time = 50.0
@@ -668,7 +668,7 @@ def test_an_operator_opens_it_until_further_notice():
     line = Line()
     line.breaker.force_open(0.0, "maintenance")
     line.time = 1e9
-    assert (line.refused(), line.breaker.until(1e9)) == ("breaker_open", None)
+    assert (line.refused(), line.breaker.until(1e9)) == ("forced_open", None)
     assert line.told("state", "open_until") == (FORCED_OPEN, None)
     line.breaker.force_close(line.time, "done")
     assert (line.look(), line.told("state", "since", "reason")) == (None, (CLOSED, 1e9, "done"))
@@ -710,7 +710,7 @@ def test_one_that_is_not_enabled_only_counts():
 def test_one_that_is_not_enabled_opens_for_an_operator_and_has_no_probes():
     line = Line(enabled=False)
     line.breaker.force_open(0.0, "maintenance", until=10.0)
-    assert line.refused() == "breaker_open"
+    assert line.refused() == "forced_open"
     line.time = 10.0
     assert line.told("state", "since") == (CLOSED, 10.0)
     line.call(FAULT)

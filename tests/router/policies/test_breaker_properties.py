@@ -121,7 +121,8 @@ class Company:
             refused = refusal.reason
         assert refused == (None if attempt is FORCED else looked)
         assert (looked == "half_open_full") <= (state == HALF_OPEN)
-        assert (looked == "breaker_open") == (state in (OPEN, FORCED_OPEN))
+        assert (looked == "breaker_open") == (state == OPEN)
+        assert (looked == "forced_open") == (state == FORCED_OPEN)
         assert (ticket is None) == (looked is not None)
         assert breaker._probes.granted - before == (state == HALF_OPEN and looked is None)
         if ticket is not None:

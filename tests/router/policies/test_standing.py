@@ -300,5 +300,6 @@ def test_the_fast_path_and_the_whole_truth_agree(steps):
 def test_a_503_is_no_rest_whatever_its_retry_after_says():
     """A server with a fixed capacity says 1 s, and has room again after one answer."""
     standing = Standing("a/m")
-    standing.settle(Ending(Outcome.OVERLOAD, Overloaded("full", status=503, retry_after=30.0)), 0.0)
+    full = Overloaded("full", status=503, retry_after=30.0)
+    standing.settle(Ending(full.outcome, full), 0.0)
     assert standing.refusal(call_for(), 0.0) is None

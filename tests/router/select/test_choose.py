@@ -32,7 +32,10 @@ def pick(targets, *, pin=None, tries=(), barred=(), chance=0.5):
 
 def picks(targets, seed=0, ids=IDS):
     route = Route("m", tuple(targets))
-    return [choose(call_for(), route, {}, (), {}, partial(unit, seed, key, "pick 1"), 0.0).target.provider.name for key in ids]
+    return [
+        choose(call_for(), route, {}, (), {}, partial(unit, seed, key, "pick 1"), 0.0).target.provider.name
+        for key in ids
+    ]
 
 
 def every_pick(targets, **given_):
