@@ -67,6 +67,13 @@ class RetryThrottle:
 
 
 @dataclass(frozen=True, slots=True)
+class DontRetry:
+    """No retries while they are a large share of what a route does and most of it fails (SRE book, chapter 21)."""
+
+    enabled: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class Retry:
     """``max_attempts`` counts every call to an upstream for one client request, the first included."""
 
@@ -75,6 +82,7 @@ class Retry:
     budget: RetryBudget = field(default_factory=RetryBudget)
     concurrency: RetryConcurrency = field(default_factory=RetryConcurrency)
     throttle: RetryThrottle = field(default_factory=RetryThrottle)
+    dont_retry: DontRetry = field(default_factory=DontRetry)
 
 
 @dataclass(frozen=True, slots=True)

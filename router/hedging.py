@@ -40,7 +40,7 @@ async def hedged(journey: Journey, attempt: Attempt, run: Run) -> Reply | None:
     journey.won = winner is not None
     try:
         await _end([task for task in tasks if task is not won])
-    except asyncio.CancelledError:
+    except BaseException:
         if winner is not None:
             await winner.aclose()
         raise

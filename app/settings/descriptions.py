@@ -104,6 +104,7 @@ DESCRIPTIONS: Mapping[str, Mapping[str, str]] = {
         "budget": "How many retries first attempts pay for, by target.",
         "concurrency": "How many retries may run at once, by route.",
         "throttle": "Stop retries of a target while its calls fail, besides the budgets or instead of them.",
+        "dont_retry": "No retries while they make it worse.",
     },
     "BackoffSettings": {
         "base": "Seconds; the first pause is drawn between 0 and this, and doubles with each try.",
@@ -126,6 +127,9 @@ DESCRIPTIONS: Mapping[str, Mapping[str, str]] = {
         "enabled": "Whether failures stop retries.",
         "max_tokens": "Tokens at the start and at most, up to 1000; a failure takes one, and half of them must be left.",
         "token_ratio": "Tokens that a success brings back, 0 to 1.",
+    },
+    "DontRetrySettings": {
+        "enabled": "Whether a route stops retrying for 10 s when retries are a large share of it and most fails."
     },
     "BreakerSettings": {
         "enabled": "Whether it may open.",

@@ -14,6 +14,7 @@ from router.config import (
     Backoff,
     Breaker,
     Concurrency,
+    DontRetry,
     Hedge,
     Probing,
     Queue,
@@ -52,6 +53,7 @@ def retry_of(settings: Settings, route: RouteSettings) -> Retry:
         RetryBudget(**values["budget"]),
         RetryConcurrency(**values["concurrency"]),
         RetryThrottle(**values["throttle"]),
+        DontRetry(**values["dont_retry"]),
     )
 
 

@@ -94,6 +94,14 @@ class RetryThrottleOverrides(Section):
     token_ratio: Share | None = None
 
 
+class DontRetrySettings(Section):
+    enabled: bool = True
+
+
+class DontRetryOverrides(Section):
+    enabled: bool | None = None
+
+
 class RetrySettings(Section):
     """``max_attempts`` counts every call to an upstream for one client request, the first included."""
 
@@ -102,6 +110,7 @@ class RetrySettings(Section):
     budget: RetryBudgetSettings = RetryBudgetSettings()
     concurrency: RetryConcurrencySettings = RetryConcurrencySettings()
     throttle: RetryThrottleSettings = RetryThrottleSettings()
+    dont_retry: DontRetrySettings = DontRetrySettings()
 
 
 class RetryOverrides(Section):
@@ -110,6 +119,7 @@ class RetryOverrides(Section):
     budget: RetryBudgetOverrides | None = None
     concurrency: RetryConcurrencyOverrides | None = None
     throttle: RetryThrottleOverrides | None = None
+    dont_retry: DontRetryOverrides | None = None
 
 
 class BreakerSettings(Section):

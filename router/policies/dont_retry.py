@@ -36,7 +36,9 @@ class DontRetry:
         history = self._histories.get(model)
         return history is not None and now < history.until
 
-    def admit(self, attempt: Attempt, now: float) -> _Ticket:
+    def admit(self, attempt: Attempt, now: float) -> _Ticket | None:
+        if not attempt.route.retry.dont_retry.enabled:
+            return None
         model = attempt.route.model
         history = self._histories.get(model)
         if history is None:

@@ -8,6 +8,8 @@ from worlds import Upstream, call_for
 
 from providers import Outcome
 from providers.errors import Rejected, ServerFault
+from router import config
+from router.config import Retry
 from router.errors import Refused
 from router.policies.dont_retry import DontRetry
 from router.policy import IGNORED, OK, UNSENT, Ending
@@ -170,3 +172,11 @@ def test_it_is_what_a_plain_list_of_the_last_ten_seconds_says(steps):
             if failed and many and now >= until:
                 until = now + 10.0
             assert policy.active("m", now) == (now < until)
+
+
+def test_it_can_be_switched_off():
+    off = Route("m", (A, B), retry=Retry(dont_retry=config.DontRetry(enabled=False)))
+    policy = DontRetry()
+    for _ in range(100):
+        assert policy.admit(retry(route=off), 0.0) is None
+    assert not policy.active("m", 0.0)
