@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import tempfile
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import Any
 
 import click
 import uvloop
+from rich.box import HORIZONTALS
 from rich.console import Console
 from rich.table import Table
 
@@ -106,9 +108,10 @@ class Run:
     latest: float
 
     def goodput(self, skipped: float) -> float:
-        """Served of those that came after ``skipped`` seconds, of all that could have been."""
-        part = parts(self.called, self.began + skipped, self.began + self.seconds)["all"]
-        return len(part.served) / (self.seconds - skipped) / self.capacity
+        """Answers that ended after ``skipped`` seconds, of all that could have."""
+        begins, ends = self.began + skipped, self.began + self.seconds
+        served = sum(call.ok and begins <= call.tries[-1].ended < ends for call in self.called)
+        return served / (self.seconds - skipped) / self.capacity
 
 
 async def run(
@@ -140,34 +143,36 @@ async def run(
 
 def show(console: Console, told: Run, skipped: float) -> None:
     by_kind = parts(told.called, told.began + skipped, told.began + told.seconds)
-    table = Table("", "calls", "served", "first token p50", "p95", "max", "shed", "of these at the door", "failed")
+    table = Table("", "calls", "served", "first token: p50", "p95", "max ms", "shed", "at the door", "failed", box=HORIZONTALS)
     for kind, part in by_kind.items():
-        calls, shed, ttfts = max(1, len(part.tries)), part.shed, part.first_tokens
+        calls, ttfts = max(1, len(part.tries)), part.first_tokens
         failed = ", ".join(f"{status or 'no answer'}: {count}" for status, count in sorted(part.failed.items()))
         table.add_row(
             kind,
             str(len(part.tries)),
             f"{len(part.served) / calls:.1%}",
-            *(f"{quantile(ttfts, q) * 1000:.0f} ms" for q in (0.5, 0.95, 1.0)),
-            f"{len(shed) / calls:.1%}",
-            f"{len(part.at_the_door) / max(1, len(shed)):.1%}",
+            *(f"{quantile(ttfts, q) * 1000:.0f}" for q in (0.5, 0.95, 1.0)),
+            f"{len(part.shed) / calls:.1%}",
+            f"{len(part.at_the_door) / max(1, len(part.shed)):.1%}",
             failed or "–",
         )
     console.print(table)
-    everybody = by_kind["all"]
-    table = Table("shed", "", "at the client's socket p50", "p95", "p99", "under 5 ms", "in the gateway p50", "p95", "p99")
-    for name, tries in (("at the door", everybody.at_the_door), ("all", everybody.shed)):
-        table.add_row(name, str(len(tries)), *_times([one.ended - one.sent for one in tries], share=True),
-                      *_times([told.log[one.name] for one in tries if one.name in told.log]))
+    shed = by_kind["all"].shed
+    for kind in MIX:
+        causes = Counter(cause(one) for one in by_kind[kind].shed).most_common()
+        if causes:
+            told_causes = ", ".join(f"{name} {count}" for name, count in causes)
+            console.print(f"{kind} turned away: {told_causes}", highlight=False)
+    table = Table("ms to be turned away", "calls", "p50", "p95", "p99", "max", "under 5 ms", box=HORIZONTALS)
+    for where, ones in (("at the door", by_kind["all"].at_the_door), ("all", shed)):
+        seen = [one.ended - one.sent for one in ones]
+        inside = [told.log[one.name] for one in ones if one.name in told.log]
+        for who, seconds in (("client", seen), ("gateway", inside)):
+            quick = sum(one < SHED_SECONDS for one in seconds) / max(1, len(seconds))
+            times = [f"{quantile(seconds, q) * 1000:.2f}" for q in (0.5, 0.95, 0.99, 1.0)]
+            table.add_row(f"{where}, {who}", str(len(seconds)), *times, f"{quick:.1%}")
     console.print(table)
     _verdicts(console, told, by_kind, skipped)
-
-
-def _times(seconds: Sequence[float], *, share: bool = False) -> list[str]:
-    cells = [f"{quantile(seconds, q) * 1000:.2f} ms" for q in (0.5, 0.95, 0.99)]
-    if share:
-        cells.append(f"{sum(one < SHED_SECONDS for one in seconds) / max(1, len(seconds)):.1%}")
-    return cells
 
 
 def _verdicts(console: Console, told: Run, by_kind: Mapping[str, Part], skipped: float) -> None:

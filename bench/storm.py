@@ -20,6 +20,7 @@ from typing import Any
 
 import click
 import uvloop
+from rich.box import HORIZONTALS
 from rich.console import Console
 from rich.table import Table
 
@@ -188,7 +189,7 @@ def show(console: Console, told: Storm, rate: float) -> None:
         "all fail": told.during,
         "after": [second for second in seconds if second.start >= told.failing],
     }
-    table = Table("", "calls/s", "requests/s", "upstream/s", "upstream/call", "served")
+    table = Table("", "calls/s", "requests/s", "upstream/s", "upstream/call", "served", box=HORIZONTALS)
     for name, part in phases.items():
         calls, requests, posts, served = (
             sum(getattr(second, what) for second in part) for what in ("calls", "requests", "posts", "served")

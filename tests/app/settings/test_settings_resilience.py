@@ -63,7 +63,7 @@ def test_every_value(loaded: Callable[..., Any]) -> None:
  timeouts: {connect: 1, first_token: 2, idle: 3, attempt: 4, total: 5},
  retry: {max_attempts: 1, backoff: {base: 0, throttle_base: 2, cap: 1e3},
   budget: {enabled: false, ratio: 1, min_per_second: 10000, ttl: 60, burst: 0}, concurrency: {enabled: no, share: 0, min: 0},
-  throttle: {enabled: yes, max_tokens: 1000, token_ratio: 0.5}},
+  throttle: {enabled: yes, max_tokens: 1000, token_ratio: 0.5}, dont_retry: {enabled: no}},
  breaker: {enabled: no, window: 3600, min_calls: 1, failure_rate: 1, consecutive: 1000000, slow_rate: 0.0001,
   slow_first_token: 1.5, open_base: 0.5, open_max: 86400, half_open: 1, max_ejected: 1.0},
  concurrency: {enabled: no, algorithm: gradient, initial: 2.5, min: 2, max: 3},
@@ -77,6 +77,7 @@ def test_every_value(loaded: Callable[..., Any]) -> None:
             "budget": {"enabled": False, "ratio": 1, "min_per_second": 10000, "ttl": 60, "burst": 0},
             "concurrency": {"enabled": False, "share": 0, "min": 0},
             "throttle": {"enabled": True, "max_tokens": 1000, "token_ratio": 0.5},
+            "dont_retry": {"enabled": False},
         },
         "breaker": {
             "enabled": False,
@@ -253,7 +254,7 @@ def test_an_override_of_null_says_nothing(loaded: Callable[..., Any], level: str
 
 
 PAGE = Path(__file__).parents[3] / "docs" / "configuration.md"
-SAID = {"none": None, "never": None, "false": False, "aimd": "aimd"}
+SAID = {"true": True, "none": None, "never": None, "false": False, "aimd": "aimd"}
 
 
 def test_the_tables_of_the_docs_have_every_setting_and_its_default(loaded: Callable[..., Any]) -> None:
