@@ -125,7 +125,7 @@ def config(upstreams: Sequence[stage.Limited], *, protected: bool) -> dict[str, 
     if not protected:
         off = {"enabled": False}
         defaults |= {"breaker": off, "concurrency": off, "throttle": off, "probing": off}
-        defaults["retry"] = {"max_attempts": 3, "budget": off, "concurrency": off}
+        defaults["retry"] = {"max_attempts": 3, "budget": off, "concurrency": off, "dont_retry": off}
         settings["shedding"] = off
     return settings
 

@@ -15,9 +15,9 @@ from tests.e2e.outside import Stage, open_stage
 @pytest_asyncio.fixture(scope="package", loop_scope="session")
 async def served(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stage]:
     models = [name for name in (*SCRIPTS, *ADVICE) if name != "None"]
-    targets = [{"provider": "up"}]
+    # Each model is a target of its own: what one does wrong does not take the others out.
     sections = {
-        "routes": [{"model": name, "targets": targets} for name in models]
+        "routes": [{"model": name, "targets": [{"provider": "up", "model": name}]} for name in models]
         + [{"model": "spared", "targets": [{"provider": "spare"}]}],
         "defaults": {"retry": {"max_attempts": 1}},
         "passthrough": {"provider": "up", "paths": ["/v1/files", "/v1/files/*"]},

@@ -1,0 +1,71 @@
+"""Three times what an upstream can do is asked of it: bench.overload for a few seconds."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from bench.overload import SERVICE, SHED_SECONDS, SLO_SECONDS, Part, Run, parts, quantile, run
+
+SECONDS, LEARNING = 9.0, 2.0
+SLOTS = 12
+GRADIENT = {"concurrency": {"algorithm": "gradient"}}  # for servers of one's own, which queue what is too much
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Run]:
+    """By what the upstream does with too much; at the same time."""
+
+    def one(law: str) -> Run:
+        defaults = GRADIENT if law == "queues" else {}
+        return asyncio.run(run(law, SECONDS, tmp_path_factory.mktemp("overload"), defaults=defaults, slots=SLOTS))
+
+    laws = ("queues", "503", "429")
+    with ThreadPoolExecutor() as threads:
+        told = dict(zip(laws, threads.map(one, laws), strict=True))
+    for law, each in told.items():
+        rows = {kind: f"{len(part.served)}/{len(part.tries)}" for kind, part in by_kind(each).items()}
+        print(law, f"goodput {each.goodput(LEARNING):.3f}, served {rows}")
+    return told
+
+
+def by_kind(told: Run) -> dict[str, Part]:
+    return parts(told.called, told.began + LEARNING, told.began + SECONDS)
+
+
+LAWS = pytest.mark.parametrize("law", ["queues", "503", "429"])
+
+
+@LAWS
+def test_the_upstream_is_kept_busy(runs: Mapping[str, Run], law: str) -> None:
+    assert runs[law].goodput(LEARNING) >= 0.9
+
+
+@LAWS
+def test_what_is_critical_is_served(runs: Mapping[str, Run], law: str) -> None:
+    critical = by_kind(runs[law])["critical"]
+    assert len(critical.served) >= 0.99 * len(critical.tries), critical.failed
+
+
+@LAWS
+def test_what_is_sheddable_goes_first(runs: Mapping[str, Run], law: str) -> None:
+    shares = {kind: len(part.served) / len(part.tries) for kind, part in by_kind(runs[law]).items()}
+    assert shares["critical"] > shares["default"] > shares["sheddable"]
+
+
+@LAWS
+def test_who_is_served_is_served_in_time(runs: Mapping[str, Run], law: str) -> None:
+    assert quantile(by_kind(runs[law])["all"].first_tokens, 0.95) <= SLO_SECONDS + SERVICE
+
+
+@LAWS
+def test_the_others_hear_of_it_at_once(runs: Mapping[str, Run], law: str) -> None:
+    """In the gateway's own count, for the clients here share their cores with it."""
+    everybody = by_kind(runs[law])["all"]
+    assert len(everybody.at_the_door) >= 0.95 * len(everybody.shed)
+    took = [runs[law].log[one.name] for one in everybody.at_the_door]
+    assert quantile(took, 0.95) < SHED_SECONDS
+    assert quantile([one.ended - one.sent for one in everybody.at_the_door], 0.5) < SHED_SECONDS
