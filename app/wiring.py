@@ -202,7 +202,7 @@ class _Targets:
         live = Live()
         emit, seed = self._events.emit, self._settings.seed
         live.guarded_by(
-            Standing(target.id, emit=emit, names_model=target.model is not None),
+            Standing(target.id, emit=emit, names_model=target.model is not None, listens=policies.breaker.enabled),
             Breaker(target.id, policies.breaker, seed=seed, emit=emit),
             Throttle(policies.throttle, target.id),
             Limiter(live, policies.concurrency),

@@ -87,9 +87,7 @@ def parts(called: Sequence[Called], begins: float, ends: float) -> dict[str, Par
 
 def config(upstream: stage.Limited, defaults: Mapping[str, Any], shedding: Mapping[str, Any]) -> dict[str, Any]:
     return {
-        "providers": [
-            {"name": "up", "kind": "openai-compatible", "base_url": f"http://127.0.0.1:{upstream.port}/v1"}
-        ],
+        "providers": [{"name": "up", "kind": "openai-compatible", "base_url": f"http://127.0.0.1:{upstream.port}/v1"}],
         "routes": [{"model": "m", "targets": [{"provider": "up", "model": "x"}]}],
         "defaults": dict(defaults),
         "shedding": dict(shedding),
@@ -143,7 +141,9 @@ async def run(
 
 def show(console: Console, told: Run, skipped: float) -> None:
     by_kind = parts(told.called, told.began + skipped, told.began + told.seconds)
-    table = Table("", "calls", "served", "first token: p50", "p95", "max ms", "shed", "at the door", "failed", box=HORIZONTALS)
+    table = Table(
+        "", "calls", "served", "first token: p50", "p95", "max ms", "shed", "at the door", "failed", box=HORIZONTALS
+    )
     for kind, part in by_kind.items():
         calls, ttfts = max(1, len(part.tries)), part.first_tokens
         failed = ", ".join(f"{status or 'no answer'}: {count}" for status, count in sorted(part.failed.items()))
@@ -197,7 +197,13 @@ def _verdicts(console: Console, told: Run, by_kind: Mapping[str, Part], skipped:
 @click.command()
 @click.option("--seconds", type=click.FloatRange(5), default=30.0, show_default=True)
 @click.option("--skip", default=5.0, show_default=True, help="Seconds at the start that are not counted.")
-@click.option("--upstream", "laws", type=click.Choice(list(LIMITS)), multiple=True, help="What it does with too much; default each.")
+@click.option(
+    "--upstream",
+    "laws",
+    type=click.Choice(list(LIMITS)),
+    multiple=True,
+    help="What it does with too much; default each.",
+)
 @click.option("--factor", default=FACTOR, show_default=True, help="Offered, of what it can do.")
 @click.option("--defaults", default="{}", help="Settings in JSON, as under `defaults`.")
 @click.option("--shedding", default="{}", help="Likewise.")

@@ -87,7 +87,9 @@ class Storm:
         return None if bad[-1] == after[-1].start else bad[-1] + 1 - self.failing
 
 
-def storm(called: Sequence[Called], posts: Sequence[float], began: float, failing: int, whole: tuple[int, int]) -> Storm:
+def storm(
+    called: Sequence[Called], posts: Sequence[float], began: float, failing: int, whole: tuple[int, int]
+) -> Storm:
     """``began``: the failure, on the monotonic clock; ``whole``: the first and the last second to tell of."""
     first, last = whole
     counts = {start: [0, 0, 0, 0] for start in range(first, last)}
@@ -199,7 +201,9 @@ def show(console: Console, told: Storm, rate: float) -> None:
     console.print(table)
     limit = 1 + RATIO
     met = "[green]met[/]" if told.amplification <= limit else "[red]missed[/]"
-    console.print(f"amplification while all fail: {told.amplification:.3f} a request (≤ {limit:g}: {met}), {told.in_all:.3f} a call")
+    console.print(
+        f"amplification while all fail: {told.amplification:.3f} a request (≤ {limit:g}: {met}), {told.in_all:.3f} a call"
+    )
     if told.recovered is None:
         console.print(f"goodput did not come back over {GOODPUT:.0%}: [red]it stays down[/]")
     else:
@@ -233,9 +237,13 @@ def main(seconds: int, rate: float, trigger: Sequence[str], targets: int, withou
                 run(rate, seconds, each, protected=not without, folder=Path(folder), targets=targets, seed=seed)
             )
         show(console, told, rate)
-        ttfts = [one.first - one.sent for call in clients.called for one in call.tries if one.ok and one.first is not None]
-        console.print(f"answers: {statuses(clients.called)}; TTFT p50 {statistics.median(ttfts) * 1000:.1f} ms; "
-                      f"clients came {clients.latest * 1000:.0f} ms late at most")
+        ttfts = [
+            one.first - one.sent for call in clients.called for one in call.tries if one.ok and one.first is not None
+        ]
+        console.print(
+            f"answers: {statuses(clients.called)}; TTFT p50 {statistics.median(ttfts) * 1000:.1f} ms; "
+            f"clients came {clients.latest * 1000:.0f} ms late at most"
+        )
 
 
 if __name__ == "__main__":

@@ -132,7 +132,7 @@ DESCRIPTIONS: Mapping[str, Mapping[str, str]] = {
         "enabled": "Whether a route stops retrying for 10 s when retries are a large share of it and most fails."
     },
     "BreakerSettings": {
-        "enabled": "Whether it may open.",
+        "enabled": "Whether a target is left alone for what it does: by its breaker, or since it refuses our key or asks us to wait.",
         "window": "Seconds that the rates look back, up to 3600.",
         "min_calls": "Calls in the window below which the rates say nothing.",
         "failure_rate": "The share of failed calls at which it opens, 0 to 1.",

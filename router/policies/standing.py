@@ -41,7 +41,7 @@ class Note(NamedTuple):
 
 class Standing:
     """Guard of one target. ``names_model``: it always asks for the same model, so a 404 means that there is none; one that
-    passes on what clients ask for is not to blame for a name that they made up.
+    passes on what clients ask for is not to blame for a name that they made up. ``listens`` False: only operators take it out.
 
     ``not_before``: when its rest is over, on the loop's clock. A call that has met it knows its own wait, so it keeps out
     first attempts only.
@@ -50,8 +50,14 @@ class Standing:
     name = "standing"
 
     def __init__(
-        self, target: str, *, emit: Callable[[StandingChanged], None] = lambda _: None, names_model: bool = True
+        self,
+        target: str,
+        *,
+        emit: Callable[[StandingChanged], None] = lambda _: None,
+        names_model: bool = True,
+        listens: bool = True,
     ) -> None:
+        self._listens = listens
         self.not_before = -math.inf
         self._target = target
         self._emit = emit
@@ -75,7 +81,7 @@ class Standing:
 
     def settle(self, ending: Ending, now: float) -> None:
         failure = ending.failure
-        if failure is None:
+        if failure is None or not self._listens:
             return
         if isinstance(failure, RateLimited) or (isinstance(failure, Overloaded) and failure.status == 529):
             if failure.retry_after:

@@ -23,7 +23,14 @@ def test_calls_count_where_they_arrived_and_requests_where_they_were_sent() -> N
     called = [call(99.5, 200), call(100.2, 502), call(101.9, 503, 503, 200), call(104.5, 200)]
     told = storm.storm(called, [99.6, 100.3, 100.4, 104.6], began=100.0, failing=2, whole=(-1, 5))
     rows = [(s.start, s.calls, s.served, s.requests, s.posts) for s in told.seconds]
-    assert rows == [(-1, 1, 1, 1, 1), (0, 1, 0, 1, 2), (1, 1, 1, 1, 0), (2, 0, 0, 1, 0), (3, 0, 0, 1, 0), (4, 1, 1, 1, 1)]
+    assert rows == [
+        (-1, 1, 1, 1, 1),
+        (0, 1, 0, 1, 2),
+        (1, 1, 1, 1, 0),
+        (2, 0, 0, 1, 0),
+        (3, 0, 0, 1, 0),
+        (4, 1, 1, 1, 1),
+    ]
     assert told.amplification == 2 / 2
     assert told.in_all == 2 / 2
 
@@ -60,7 +67,9 @@ def test_a_second_without_calls_has_lost_none() -> None:
 
 
 def test_amplification_is_of_the_failure_only() -> None:
-    told = storm.Storm([storm.Second(-1, 10, 10, 10, 90), storm.Second(0, 10, 0, 20, 22), storm.Second(1, 9, 9, 9, 99)], 1)
+    told = storm.Storm(
+        [storm.Second(-1, 10, 10, 10, 90), storm.Second(0, 10, 0, 20, 22), storm.Second(1, 9, 9, 9, 99)], 1
+    )
     assert told.amplification == pytest.approx(1.1)
     assert told.in_all == pytest.approx(2.2)
 

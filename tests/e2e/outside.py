@@ -114,6 +114,16 @@ class Stage:
 SHORT = {"first_token": 0.3, "idle": 0.15, "attempt": 0.4, "connect": 0.3}
 
 
+# What one request meets is shown on these stages; what many of them lead to, in resilience/. So nothing is remembered here.
+OFF = {"enabled": False}
+UNPROTECTED = {
+    "retry": {"backoff": {"base": 0.01, "throttle_base": 0.01}, "budget": OFF, "concurrency": OFF, "dont_retry": OFF},
+    "breaker": OFF,
+    "throttle": OFF,
+    "concurrency": OFF,
+}
+
+
 @asynccontextmanager
 async def open_stage(folder: Path, server: Mapping[str, Any], **sections: Any) -> AsyncGenerator[Stage]:
     """``server`` and ``sections`` go into the gateway's configuration."""
@@ -128,7 +138,7 @@ async def open_stage(folder: Path, server: Mapping[str, Any], **sections: Any) -
                 {"model": "short", "targets": first, "timeouts": SHORT},
                 {"model": "renamed", "targets": [{"provider": "up", "model": 'models/"one"'}]},
             ],
-            "defaults": {"retry": {"backoff": {"base": 0.01}}},
+            "defaults": UNPROTECTED,
         }
         async with running(config | sections, folder) as gateway:
             yield Stage(gateway, up, spare)

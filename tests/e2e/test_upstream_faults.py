@@ -20,6 +20,7 @@ import pytest_asyncio
 from tests.e2e.conftest import StartFaulty, StartGateway
 from tests.e2e.faulty import BAD_EVENT, FAULTS, LLAMACPP_400, SECRET, FaultyServer, refusing
 from tests.e2e.harness import Answer, Gateway, chat, eventually
+from tests.e2e.outside import UNPROTECTED
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -251,10 +252,6 @@ async def matrix(faulty: StartFaulty, gateway: StartGateway) -> AsyncIterator[Ma
         yield Matrix(await gateway(config(urls)), servers)
 
 
-# What a single attempt does is shown here; what many of them lead to is shown in resilience/.
-UNPROTECTED = {"breaker": {"enabled": False}, "throttle": {"enabled": False}, "concurrency": {"enabled": False}}
-
-
 def config(urls: Mapping[str, str]) -> dict[str, Any]:
     return {
         "providers": [{"name": name, "kind": "openai-compatible", "base_url": url} for name, url in urls.items()],
@@ -262,11 +259,7 @@ def config(urls: Mapping[str, str]) -> dict[str, Any]:
             route(f"{fault}.{scenario}", fault, SCENARIOS[scenario]) for fault in TABLE for scenario in SCENARIOS
         ]
         + [mixed_route(faults) for faults in MIXED],
-        "defaults": {
-            "timeouts": AMPLE,
-            "retry": {"max_attempts": MAX_ATTEMPTS, "backoff": {"base": 0.01, "throttle_base": 0.01}},
-            **UNPROTECTED,
-        },
+        "defaults": UNPROTECTED | {"timeouts": AMPLE, "retry": UNPROTECTED["retry"] | {"max_attempts": MAX_ATTEMPTS}},
     }
 
 

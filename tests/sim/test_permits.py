@@ -49,8 +49,10 @@ from router.types import Live  # noqa: E402
 from tests.e2e.resilience.wired import wired  # noqa: E402
 
 MISHAPS = 10_000
-LABELS = ("400 401 429 500 502 503 529 attempt_timeout cancelled deadline disconnected first_token_timeout hedge_loser "
-          "idle_timeout malformed quota_exhausted truncated unreachable").split()
+LABELS = (
+    "400 401 429 500 502 503 529 attempt_timeout cancelled deadline disconnected first_token_timeout hedge_loser "
+    "idle_timeout malformed quota_exhausted truncated unreachable"
+).split()
 HAPPENINGS = (
     *("ok", "client left", "read in part", "never read", "hedged", "retried", "midway idle_timeout"),
     *("breaker open", "breaker half_open", "breaker closed"),
@@ -339,8 +341,6 @@ def test_ten_thousand_cancels_faults_and_timeouts_leave_every_permit_at_zero() -
     assert run.mishaps >= MISHAPS
     rare = {each: run.happened[each] for each in HAPPENINGS if run.happened[each] < 10}
     assert not rare
-
-
 
 
 @examples(25)

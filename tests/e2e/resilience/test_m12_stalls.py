@@ -39,7 +39,9 @@ async def test_m12_pings_do_not_keep_a_stalled_stream_alive(faulty: StartFaulty,
         aborted = loop.time()
     (exchange,) = posts(only)
     assert exchange.abandoned_at is not None
-    print(f"idle {IDLE} s: the client heard after {aborted - stalled:.2f} s, upstream {exchange.abandoned_at - stalled:.2f} s")
+    print(
+        f"idle {IDLE} s: the client heard after {aborted - stalled:.2f} s, upstream {exchange.abandoned_at - stalled:.2f} s"
+    )
     for seconds in (aborted - stalled, exchange.abandoned_at - stalled):
         assert IDLE - 0.1 <= seconds <= IDLE + 0.8
     assert answer.body.count(b": ping") >= 2, "pings were forwarded, and did not count"

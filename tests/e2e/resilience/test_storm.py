@@ -33,7 +33,9 @@ def storms(tmp_path_factory: pytest.TempPathFactory) -> Mapping[tuple[str, bool]
         changes: dict[str, Any] = SCALED if protected else {"timeouts": SCALED["timeouts"]}
         folder: Path = tmp_path_factory.mktemp("storm")
         times = {"before": BEFORE, "after": AFTER}
-        storm = run(RATE, FAILING, trigger, protected=protected, folder=folder, targets=TARGETS, changes=changes, **times)
+        storm = run(
+            RATE, FAILING, trigger, protected=protected, folder=folder, targets=TARGETS, changes=changes, **times
+        )
         return asyncio.run(storm)[0]
 
     cases = [("errors", True), ("timeouts", True), ("errors", False), ("timeouts", False)]

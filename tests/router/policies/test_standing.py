@@ -303,3 +303,12 @@ def test_a_503_is_no_rest_whatever_its_retry_after_says():
     full = Overloaded("full", status=503, retry_after=30.0)
     standing.settle(Ending(full.outcome, full), 0.0)
     assert standing.refusal(call_for(), 0.0) is None
+
+
+def test_where_nothing_may_eject_it_only_an_operator_takes_it_out():
+    standing = Standing("a/m", listens=False)
+    for failure in (Misconfigured("key?", status=401), RateLimited("wait", status=429, retry_after=30.0)):
+        standing.settle(Ending(failure.outcome, failure), 0.0)
+    assert standing.refusal(call_for(), 0.0) is None
+    standing.drain(0.0, "maintenance")
+    assert standing.refusal(call_for(), 0.0) == "drained"
