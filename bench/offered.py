@@ -71,6 +71,9 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)  # uvloop's own is none by inheritance
 
+    def hang_up(self) -> None:
+        self._transport.abort()
+
     async def ask(self, request: bytes, patience: float) -> Try:
         loop = asyncio.get_running_loop()
         self._over = loop.create_future()
@@ -161,7 +164,7 @@ class Clients:
     async def _call(self, kind: str, chance: float) -> None:
         arrived = time.monotonic()
         self._count += 1
-        name, tries = f"call-{self._count}", []
+        name, tries = f"call-{self._count}", list[Try]()
         while True:
             tries.append(await self._try(f"{name}-{len(tries)}", kind, len(tries)))
             wait = pause(tries[-1], len(tries) - 1, chance) if self._retries else None
@@ -197,4 +200,4 @@ class Clients:
 
     def hang_up(self) -> None:
         for connection in self._idle:
-            connection._transport.abort()
+            connection.hang_up()

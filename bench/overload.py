@@ -69,13 +69,9 @@ class Part:
         return [one for one in self.tries if cause(one) in AT_THE_DOOR]
 
     @property
-    def failed(self) -> dict[int, int]:
+    def failed(self) -> Counter[str]:
         """Neither served nor shed, by status."""
-        counts: dict[int, int] = {}
-        for one in self.tries:
-            if not one.ok and cause(one) is None:
-                counts[one.status] = counts.get(one.status, 0) + 1
-        return counts
+        return Counter(str(one.status or "unanswered") for one in self.tries if not one.ok and cause(one) is None)
 
 
 def parts(called: Sequence[Called], begins: float, ends: float) -> dict[str, Part]:
@@ -141,12 +137,9 @@ async def run(
 
 def show(console: Console, told: Run, skipped: float) -> None:
     by_kind = parts(told.called, told.began + skipped, told.began + told.seconds)
-    table = Table(
-        "", "calls", "served", "first token: p50", "p95", "max ms", "shed", "at the door", "failed", box=HORIZONTALS
-    )
+    table = Table("", "calls", "served", "TTFT p50", "p95", "max ms", "shed", "at the door", box=HORIZONTALS)
     for kind, part in by_kind.items():
         calls, ttfts = max(1, len(part.tries)), part.first_tokens
-        failed = ", ".join(f"{status or 'no answer'}: {count}" for status, count in sorted(part.failed.items()))
         table.add_row(
             kind,
             str(len(part.tries)),
@@ -154,15 +147,16 @@ def show(console: Console, told: Run, skipped: float) -> None:
             *(f"{quantile(ttfts, q) * 1000:.0f}" for q in (0.5, 0.95, 1.0)),
             f"{len(part.shed) / calls:.1%}",
             f"{len(part.at_the_door) / max(1, len(part.shed)):.1%}",
-            failed or "–",
         )
     console.print(table)
     shed = by_kind["all"].shed
     for kind in MIX:
-        causes = Counter(cause(one) for one in by_kind[kind].shed).most_common()
+        part = by_kind[kind]
+        causes = Counter(str(cause(one)) for one in part.shed)
+        causes.update({f"failed ({name})": count for name, count in part.failed.items()})
         if causes:
-            told_causes = ", ".join(f"{name} {count}" for name, count in causes)
-            console.print(f"{kind} turned away: {told_causes}", highlight=False)
+            named = ", ".join(f"{name} {count}" for name, count in sorted(causes.items()))
+            console.print(f"{kind}: {named}", highlight=False)
     table = Table("ms to be turned away", "calls", "p50", "p95", "p99", "max", "under 5 ms", box=HORIZONTALS)
     for where, ones in (("at the door", by_kind["all"].at_the_door), ("all", shed)):
         seen = [one.ended - one.sent for one in ones]

@@ -10,6 +10,7 @@ twice again as the openai SDK does. With ``--without`` breakers, budgets, limits
 from __future__ import annotations
 
 import asyncio
+import json
 import statistics
 import tempfile
 import time
@@ -221,12 +222,23 @@ def statuses(called: Sequence[Called]) -> str:
 
 @click.command()
 @click.option("--seconds", type=click.IntRange(1), default=60, show_default=True, help="Of failure.")
+@click.option("--after", type=click.FloatRange(1), default=AFTER_SECONDS, show_default=True, help="Seconds after it.")
 @click.option("--rate", type=click.FloatRange(1), default=200.0, show_default=True, help="Calls a second.")
 @click.option("--trigger", type=click.Choice(list(TRIGGERS)), multiple=True, help="Default: each, one after the other.")
 @click.option("--targets", type=click.IntRange(1), default=TARGETS, show_default=True)
 @click.option("--without", is_flag=True, help="All protections off.")
+@click.option("--defaults", default="{}", help="More settings in JSON, as under `defaults`.")
 @click.option("--seed", default=0, show_default=True)
-def main(seconds: int, rate: float, trigger: Sequence[str], targets: int, without: bool, seed: int) -> None:
+def main(
+    seconds: int,
+    after: float,
+    rate: float,
+    trigger: Sequence[str],
+    targets: int,
+    without: bool,
+    defaults: str,
+    seed: int,
+) -> None:
     """All targets of a route fail: amplification meanwhile, and recovery."""
     console = Console()
     for each in trigger or TRIGGERS:
@@ -234,7 +246,17 @@ def main(seconds: int, rate: float, trigger: Sequence[str], targets: int, withou
         console.rule(f"{each} at {rate:g} calls/s, {targets} targets of {HEADROOM * rate:g}/s, protections {off}")
         with tempfile.TemporaryDirectory() as folder:
             told, clients = uvloop.run(
-                run(rate, seconds, each, protected=not without, folder=Path(folder), targets=targets, seed=seed)
+                run(
+                    rate,
+                    seconds,
+                    each,
+                    protected=not without,
+                    folder=Path(folder),
+                    after=after,
+                    targets=targets,
+                    seed=seed,
+                    changes=json.loads(defaults),
+                )
             )
         show(console, told, rate)
         ttfts = [

@@ -18,6 +18,7 @@ from router.decision import Decision
 from router.errors import Refused, RouterError
 from router.journey import Journey
 from router.policies.deadline import FASTEST, USUAL
+from router.policies.retry_budget import is_displaced
 from router.policies.shed import CALM, outranked
 from router.select.choose import Choice, rank
 from router.select.strategies import STRATEGIES
@@ -231,7 +232,7 @@ def _refusal(attempt: Attempt, outlook: Outlook, spent: Counter[Live], now: floa
         return "dont_retry"
     if attempt.number > retry.max_attempts:
         return "max_attempts"
-    if retry.budget.enabled:
+    if retry.budget.enabled and not is_displaced(attempt, now):
         balance = outlook.balance(after.live, now)
         if balance is not None and balance <= spent[after.live]:
             return "rate_budget"

@@ -36,7 +36,8 @@ class Priority(IntEnum):
 @dataclass(slots=True, eq=False)
 class Live:
     """What is alive of a provider and model: one, shared by every route that names them. ``failures`` counts in a row,
-    and an ok sets it back; ``tokens`` is what is in flight, input + 2 x output; ``used``: when it was last asked;
+    and an ok sets it back; ``tokens`` is what is in flight, input + 2 x output; ``used``: when it was last asked,
+    ``failed_at`` when it last failed;
     ``limit`` is for requests of typical size; ``guards`` have the rest, and ``looks`` are what they say beforehand.
     """
 
@@ -45,6 +46,7 @@ class Live:
     used: float = -math.inf
     failures: int = 0
     last_failure: str | None = None
+    failed_at: float = -math.inf
     limit: float = math.inf
     latency: Latency = field(default_factory=Latency)
     guards: tuple[Guard, ...] = ()

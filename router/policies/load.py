@@ -78,6 +78,7 @@ class _Ticket:
         elif outcome is not Outcome.IGNORED:
             live.failures += 1
             live.last_failure = outcome.value
+            live.failed_at = now
             if not self._began:
                 live.latency.penalise(self._penalty(ending.failure, now), now)
 

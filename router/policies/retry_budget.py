@@ -134,11 +134,23 @@ class Purse:
         return {"enabled": self.enabled, "remaining": self.budget.balance(now)}
 
 
+def is_displaced(attempt: Attempt, now: float) -> bool:
+    """It goes elsewhere, to a target that has not failed for as long as a budget remembers.
+
+    That is no amplification: it is the load that this target gets as soon as the breaker of the one that failed is open.
+    Without it, whatever is in flight at a target that dies would be lost but for the few that a budget pays for.
+    """
+    after, target = attempt.after, attempt.target
+    if after is None or attempt.hedge or after.live is target.live:
+        return False
+    return now - target.live.failed_at >= attempt.route.retry.budget.ttl
+
+
 class RetryBudgets:
-    """The rule: what follows a failure, or a silence, is paid for by the target that it follows."""
+    """The rule: what follows a failure, or a silence, is paid for by the target that it follows, unless it is only displaced."""
 
     def admit(self, attempt: Attempt, now: float) -> Ticket | None:
-        purse = None if attempt.after is None else attempt.after.live.guard(Purse)
+        purse = None if attempt.after is None or is_displaced(attempt, now) else attempt.after.live.guard(Purse)
         if purse is None or not purse.enabled:
             return None
         if not purse.budget.try_withdraw(now):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from router.errors import Refused
+from router.policies.retry_budget import is_displaced
 from router.policy import Ending
 from router.types import Attempt
 
@@ -20,7 +21,7 @@ class RetryConcurrencies:
         return self._running.get(model, 0)
 
     def admit(self, attempt: Attempt, now: float) -> _Ticket | None:
-        if attempt.after is None:
+        if attempt.after is None or is_displaced(attempt, now):
             return None
         route = attempt.route
         config = route.retry.concurrency

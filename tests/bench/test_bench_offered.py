@@ -37,7 +37,7 @@ def test_what_the_sdk_tries_again_and_when(answer: Try, seconds: float | None) -
 
 def test_it_waits_longer_each_time_and_gives_up_after_two() -> None:
     assert [pause(tried(500), retries, chance=0.0) for retries in range(3)] == [0.5, 1.0, None]
-    assert pause(tried(500), 1, chance=1.0) == 0.75
+    assert pause(tried(500), 1, chance=1.0) == pytest.approx(0.75)
 
 
 def test_only_a_whole_answer_is_one() -> None:

@@ -31,8 +31,8 @@ def test_calls_count_where_they_arrived_and_requests_where_they_were_sent() -> N
         (3, 0, 0, 1, 0),
         (4, 1, 1, 1, 1),
     ]
-    assert told.amplification == 2 / 2
-    assert told.in_all == 2 / 2
+    assert told.amplification == pytest.approx(2 / 2)
+    assert told.in_all == pytest.approx(2 / 2)
 
 
 def test_what_is_outside_of_the_run_is_left_out() -> None:
@@ -63,7 +63,7 @@ def test_goodput_is_back_when_it_stays(goodputs: tuple[float, ...], seconds: int
 
 
 def test_a_second_without_calls_has_lost_none() -> None:
-    assert storm.Second(0, 0, 0, 0, 0).goodput == 1.0
+    assert storm.Second(0, 0, 0, 0, 0).goodput == pytest.approx(1.0)
 
 
 def test_amplification_is_of_the_failure_only() -> None:

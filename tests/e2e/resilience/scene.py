@@ -60,7 +60,7 @@ async def open_scene(
     the others are what ``defaults`` would hold.
     """
     of_route = {name: settings.pop(name) for name in ("strategy", "hedge") if name in settings}
-    more = targets or [{}] * len(upstreams)
+    more: Sequence[Mapping[str, Any]] = targets or [{} for _ in upstreams]
     config = {
         "providers": [{"name": one.name, "kind": "openai-compatible", "base_url": one.url} for one in upstreams],
         "routes": [

@@ -7,6 +7,7 @@ import asyncio
 import pytest
 from worlds import PING, ROLE, Script, Upstream, call_for, now, on_virtual_clock, said
 
+from providers import Chunk
 from providers.errors import TimedOut
 from router.policies.breaker import Breaker
 from tests.e2e.conftest import StartFaulty, StartGateway
@@ -62,11 +63,15 @@ async def test_m12_with_the_default_it_is_15_seconds_to_the_second() -> None:
     (live,) = gateway.lives.values()
     breaker = live.guard(Breaker)
     assert breaker is not None
-    chunks = []
-    async with await gateway.dispatcher.open(call_for()) as reply:
-        with pytest.raises(TimedOut) as caught:
+    chunks: list[Chunk] = []
+
+    async def read_all() -> None:
+        async with await gateway.dispatcher.open(call_for()) as reply:
             async for chunk in reply:
                 chunks.append(chunk)  # noqa: PERF401 - what came before it broke is wanted
+
+    with pytest.raises(TimedOut) as caught:
+        await read_all()
     assert caught.value.phase == "idle"
     assert now() == pytest.approx(3 + 15)
     assert chunks.count(PING) == 14

@@ -113,6 +113,7 @@ def test_a_429_is_scored_as_a_slow_answer(load, live, attempt, retry_after, scor
 )
 def test_a_failure_never_looks_like_a_fast_answer(load, live, attempt, failure, began, ended, scored):
     load.admit(attempt, began).settle(failed(failure), ended)
+    assert live.failed_at == ended
     assert live.latency.estimate(stream=True, now=ended) == pytest.approx(scored)
 
 

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from math import ceil
+from math import ceil, inf
 
 import pytest
 from hypothesis import given
@@ -246,7 +246,8 @@ def route_of(count: int = 2, budget: RetryBudget = OURS, model: str = "m", max_a
 
 
 def with_purse(budget: RetryBudget) -> Live:
-    live = Live()
+    """Of a target that fails all the time: what fails over to it is paid for."""
+    live = Live(failed_at=inf)
     live.guarded_by(counters=(Purse(budget),))
     return live
 
@@ -323,6 +324,23 @@ def test_each_target_has_its_own_burst():
             sent(follow(route, after=after), 0.0)
         with pytest.raises(Refused):
             sent(follow(route, after=after), 0.0)
+
+
+@pytest.mark.parametrize(("failed_at", "now", "free"), [(-inf, 0.0, True), (5.0, 14.9, False), (5.0, 15.0, True)])
+def test_who_fails_over_to_a_target_that_has_not_failed_for_a_ttl_pays_nothing(failed_at, now, free):
+    """Once 5 of 8 that were in flight at a model that died were lost, beside a backup that was well."""
+    route = route_of()
+    route.targets[1].live.failed_at = failed_at
+    if free:
+        for _ in range(100):
+            sent(follow(route), now)
+    else:
+        with pytest.raises(Refused):
+            sent(follow(route), now)
+    with pytest.raises(Refused):
+        sent(follow(route, hedge=True), now)
+    with pytest.raises(Refused):
+        sent(follow(route, after=1), now)
 
 
 def test_it_can_be_switched_off():

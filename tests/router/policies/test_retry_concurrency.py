@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from contextlib import suppress
 
 import pytest
@@ -16,7 +17,9 @@ from router.types import Attempt, Live, Route, Target
 
 
 def route_with(*in_flight: int, model: str = "m", enabled: bool = True, share: float = 0.2, least: int = 3) -> Route:
-    targets = tuple(Target(Upstream(f"t{n}"), "m", live=Live(in_flight=count)) for n, count in enumerate(in_flight))
+    """Its targets fail all the time: what fails over to them counts."""
+    lives = [Live(in_flight=count, failed_at=math.inf) for count in in_flight]
+    targets = tuple(Target(Upstream(f"t{n}"), "m", live=live) for n, live in enumerate(lives))
     return Route(model, targets, retry=Retry(concurrency=RetryConcurrency(enabled, share, least)))
 
 
@@ -104,3 +107,10 @@ def test_never_more_retries_than_the_share_of_what_runs(steps, share, least):
         elif held:
             held.pop(place % len(held)).settle(OK, 0.0)
         assert policy.running("m") == len(held)
+
+
+def test_what_fails_over_to_a_target_that_is_well_does_not_count():
+    """All that was in flight at a target that died may go to the next, however much it was."""
+    route = route_with(8, 0)
+    route.targets[-1].live.failed_at = -math.inf
+    assert granted(RetryConcurrencies(), route, asked=50) == [None] * 50
