@@ -188,6 +188,7 @@ def test_the_chain_ends_where_a_rule_would_end_it(balance: int | None, storming:
     @on_virtual_clock
     async def scenario() -> None:
         world = World([Upstream("a", BROKEN), Upstream("b", BROKEN)])
+        world.targets[1].live.failed_at = now()  # else it would be free to fail over to it
         explanation = Foresight(world, balance, storming=storming).of(call_for())
         assert (len(explanation.chain), explanation.end) == (attempts, end)
 

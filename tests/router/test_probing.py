@@ -387,6 +387,15 @@ async def test_it_ends_with_a_probe_running_and_asks_nobody_afterwards():
 
 
 @on_virtual_clock
+async def test_it_ends_with_a_question_still_to_come():
+    fleet = Fleet(Answers(WELL), Probing(idle=10.0))
+    fleet.prober.start()
+    await fleet.prober.aclose()
+    await asyncio.sleep(100)
+    assert (fleet.provider.asked, fleet.prober.next_probe("p/m")) == ([], None)
+
+
+@on_virtual_clock
 async def test_it_ends_before_it_has_begun():
     await Fleet(Answers(WELL)).prober.aclose()
 

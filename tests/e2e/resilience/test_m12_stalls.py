@@ -12,6 +12,7 @@ from providers.errors import TimedOut
 from router.policies.breaker import Breaker
 from tests.e2e.conftest import StartFaulty, StartGateway
 from tests.e2e.faulty import TO_CONTENT, Exchange
+from tests.e2e.harness import eventually
 from tests.e2e.resilience.scene import open_scene, posts
 from tests.e2e.resilience.wired import wired
 
@@ -39,6 +40,7 @@ async def test_m12_pings_do_not_keep_a_stalled_stream_alive(faulty: StartFaulty,
         answer = await call.rest()
         aborted = loop.time()
     (exchange,) = posts(only)
+    await eventually(lambda: exchange.abandoned_at)
     assert exchange.abandoned_at is not None
     print(
         f"idle {IDLE} s: the client heard after {aborted - stalled:.2f} s, upstream {exchange.abandoned_at - stalled:.2f} s"
