@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from time import perf_counter
 
 from app.settings import RouteSettings, Settings, TargetSettings
@@ -22,11 +23,11 @@ from providers import Provider, kinds
 from providers.base import Probed
 from router import Dispatcher, Live, Retry, Route, Routes, Target, Timeouts
 from router.config import RetryBudget
-from router.events import Events
+from router.events import BreakerMoved, Events
 from router.gate import Gate
 from router.mirrors import Mirrors
 from router.policies.attempt_cap import AttemptCap
-from router.policies.breaker import Breaker
+from router.policies.breaker import CLOSED, HALF_OPEN, Breaker
 from router.policies.concurrency import Limiter
 from router.policies.deadline import Deadline
 from router.policies.dont_retry import DontRetry
@@ -100,6 +101,7 @@ def build(settings: Settings, started: int = 0, previous: Gateway | None = None)
     )
     mirrors = Mirrors(settings.seed)
     prober = Prober(targets.probes, events)
+    events.listen(partial(_ease_in, targets.lives, targets.policies), BreakerMoved)
     return Gateway(
         settings,
         dispatcher,
@@ -123,6 +125,13 @@ def _wanted_rules(routes: Collection[Route]) -> list[Policy]:
     if any(route.retry.throttle.enabled for route in routes):
         rules.append(RetryThrottles())
     return rules
+
+
+def _ease_in(lives: Mapping[str, Live], policies: Mapping[str, TargetPolicies], event: BreakerMoved) -> None:
+    """A target that was ejected gets its traffic back by slow start, as in Envoy: all of it at once would eject it again."""
+    limiter = lives[event.target].guard(Limiter)
+    if limiter is not None and event.before == HALF_OPEN and event.after == CLOSED:
+        limiter.restart(policies[event.target].breaker.half_open)
 
 
 class _Targets:

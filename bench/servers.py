@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import secrets
 import shutil
 import socket
 import subprocess
@@ -66,6 +67,7 @@ def gateway(upstream: int, folder: Path) -> Server:
     config = {
         "server": {"port": port, "metrics_port": metrics_port, "admin_port": admin_port},
         "telemetry": {"access_log": True},
+        "admin": {"token": secrets.token_hex()},
         "providers": [{"name": name, "kind": "openai-compatible", "base_url": url} for name, url in bases.items()],
         "routes": [{"model": name, "targets": [{"provider": name}]} for name in bases],
     }

@@ -81,14 +81,14 @@ class Journey:
         return unit(self._seed, self.call.request.id, draw)
 
     def next_attempt(self) -> Attempt | None:
-        """None if nothing has been sent, and only limits on what runs at once are in the way. Raises ``RouterError`` if there
+        """None if only limits on what runs at once are in the way: there may be room in a moment. Raises ``RouterError`` if there
         is nothing more to try.
         """
         choice, self._choice = self._choice or self._choose(), None
         self.choice = choice
         target = choice.target
         if target is None:
-            if self._may_wait_again():
+            if self._may_wait_again(choice):
                 return None
             self.decision.last = choice
             raise self._verdict(choice)
@@ -108,10 +108,12 @@ class Journey:
             choice.forced,
         )
 
-    def _may_wait_again(self) -> bool:
-        """What there was room for a moment ago may have been taken: that is no reason to turn the call away."""
+    def _may_wait_again(self, choice: Choice) -> bool:
+        """What there was room for a moment ago may have been taken, and what a target did not take may find it full: that
+        is no reason to turn the call away.
+        """
         limited = [target for target, reason in self._barred.items() if reason == AT_LIMIT]
-        if self._sent or not limited or self._waits >= MAX_WAITS:
+        if self._waits >= MAX_WAITS or not (limited or AT_LIMIT in choice.excluded.values()):
             return False
         self._waits += 1
         for target in limited:
@@ -233,7 +235,9 @@ class Journey:
         if not choice.excluded:
             return None
         ends = [target.live.until(now) or now + self._patience(reason) for target, reason in choice.excluded.items()]
-        return max(0.0, min(ends) - now)
+        seconds = max(0.0, min(ends) - now)
+        # Clients keep to it exactly, so one moment for all would bring them all at once: half as long again, by chance.
+        return seconds * (1 + unit(self._seed, self.call.request.id, "retry after") / 2)
 
     @staticmethod
     def _patience(reason: str) -> float:

@@ -174,7 +174,9 @@ def test_the_policy_in_the_guide_passes_the_test_in_the_guide(monkeypatch: pytes
     for test in tests:
         test()
     wiring = (ROOT / "app" / "wiring.py").read_text()
-    assert [row.strip() for row in rows.splitlines() if row.strip() not in wiring] == ["Pace(per_second=10.0, burst=5),"]
+    assert [row.strip() for row in rows.splitlines() if row.strip() not in wiring] == [
+        "Pace(per_second=10.0, burst=5),"
+    ]
 
 
 def test_the_help_lists_every_target_that_is_meant_for_people() -> None:

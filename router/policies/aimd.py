@@ -38,3 +38,8 @@ class Aimd:
             self.limit = max(self._least, min(self.limit, load) * LOWER)
             self._lowered = now
             self._slow_start = False
+
+    def restart(self, limit: float) -> None:
+        """Begin anew from ``limit``, by slow start, where that is less than what is known."""
+        self.limit = min(self.limit, max(self._least, limit))
+        self._slow_start = True

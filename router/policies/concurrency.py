@@ -31,6 +31,7 @@ class Algorithm(Protocol):
     def limit(self) -> float: ...
     def began(self, weight: float, load: float, prompt: int | None, seconds: float) -> None: ...
     def overload(self, load: float, started: float, now: float) -> None: ...
+    def restart(self, limit: float) -> None: ...
 
 
 class Limiter:
@@ -98,6 +99,12 @@ class Limiter:
         """The larger of the loads then and now: of those that came together, the first met none, and fails first."""
         self._algorithm.overload(max(load, self.load), started, now)
         self._live.limit = self._algorithm.limit
+
+    def restart(self, limit: float) -> None:
+        """The target is back: let it have ``limit`` at once, and twice as much each round, until it says otherwise."""
+        if self._enabled:
+            self._algorithm.restart(limit)
+            self._live.limit = self._algorithm.limit
 
     def release(self, weight: float) -> None:
         self._running -= 1

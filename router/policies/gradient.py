@@ -80,6 +80,12 @@ class Gradient:
         self._aimd.overload(load, started, now)
         self._round = max(float(WARM_UP), self.limit)
 
+    def restart(self, limit: float) -> None:
+        """As ``Aimd.restart``; how long a first token takes is not forgotten."""
+        self._slow_start = True
+        self._aimd.restart(limit)
+        self._start_round()
+
     def _move(self, ratio: float) -> None:
         limit = self.limit
         if self._busiest * 2.0 >= limit:

@@ -27,6 +27,7 @@ CALM = 0.8
 # overload of 0.63 (of the tokens: 93 %) and sheddable at 0.79 (96 %); default and critical are never turned away by rank.
 RANKS = (75.0, 50.0, 0.0, 0.0)
 LABELS = tuple(priority.name.lower() for priority in Priority)
+CRITICAL_PATIENCE = 1 / 16  # of the time that it may wait at all
 HIGHEST_FIRST = tuple(sorted(Priority, reverse=True))
 RETRY_AFTER_LEAST, RETRY_AFTER_MOST = 1.0, 60.0
 TICK = 0.001  # uvloop counts in milliseconds, and its timers may be early by one
@@ -167,6 +168,8 @@ class Shedder:
         patience = waiter.expires - now
         if line.stands(priority, now):
             patience = line.target(now)
+            if priority is Priority.CRITICAL:  # a few that come together are no overload of the highest
+                patience = max(patience, (waiter.expires - now) * CRITICAL_PATIENCE)
             if outranked(priority, expected / patience):
                 raise self.refusal("progressive", priority, line, now)
         if expected > patience:

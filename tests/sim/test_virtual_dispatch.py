@@ -56,7 +56,11 @@ class Simulation:
         )
         route = Route("m", self.targets, LIMITS.total, Retry(3, Backoff(0.1, 2.0)))
         self._dispatcher = Dispatcher(
-            Routes({"m": route}), gate=Gate(Shedding(enabled=False)), rules=[Deadline()], retry_rules=[AttemptCap(), Deadline()], seed=seed
+            Routes({"m": route}),
+            gate=Gate(Shedding(enabled=False)),
+            rules=[Deadline()],
+            retry_rules=[AttemptCap(), Deadline()],
+            seed=seed,
         )
         self._seed = seed
         self._rng = Random(seed)

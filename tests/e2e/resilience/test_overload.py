@@ -20,11 +20,13 @@ GRADIENT = {"concurrency": {"algorithm": "gradient"}}  # for servers of one's ow
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Run]:
     """By what the upstream does with too much; at the same time."""
 
+    laws = ("queues", "503", "429")
+    folders = {law: tmp_path_factory.mktemp(law) for law in laws}  # not in the threads: two would make the same one
+
     def one(law: str) -> Run:
         defaults = GRADIENT if law == "queues" else {}
-        return asyncio.run(run(law, SECONDS, tmp_path_factory.mktemp("overload"), defaults=defaults, slots=SLOTS))
+        return asyncio.run(run(law, SECONDS, folders[law], defaults=defaults, slots=SLOTS))
 
-    laws = ("queues", "503", "429")
     with ThreadPoolExecutor() as threads:
         told = dict(zip(laws, threads.map(one, laws), strict=True))
     for law, each in told.items():

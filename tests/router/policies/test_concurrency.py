@@ -326,3 +326,24 @@ def finish(ticket, begins: bool, ends: Ending, seconds: float, now: float) -> No
     if begins and ends.sent:
         ticket.begun(seconds, now)
     ticket.settle(ends, now)
+
+
+@pytest.mark.parametrize("algorithm", ["aimd", "gradient"])
+def test_a_target_that_is_back_gets_its_traffic_by_slow_start(algorithm):
+    """Once an open breaker's crowd came back in the same second, and opened it again."""
+    back = limiter(1000.0, algorithm=algorithm)
+    back.restart(5.0)
+    assert back.limit == pytest.approx(5.0)
+    for now in range(200):
+        tickets = []
+        while not back.refusal(ONE.call, float(now)):
+            tickets.append(back.admit(ONE, float(now)))
+        for ticket in tickets:
+            ticket.begun(0.1, now + 0.1)
+            ticket.settle(OK, now + 0.2)
+        if back.limit >= 999:
+            break
+    assert now < 40, back.limit
+    small = limiter(3.0, algorithm=algorithm)
+    small.restart(5.0)
+    assert small.limit == pytest.approx(3.0)
