@@ -28,17 +28,20 @@ SCALED = {
 def storms(tmp_path_factory: pytest.TempPathFactory) -> Mapping[tuple[str, bool], Storm]:
     """By trigger, with protections on and off: at the same time, for most of theirs they wait."""
 
+    cases = [("errors", True), ("timeouts", True), ("errors", False), ("timeouts", False)]
+    # Not in the threads: two would make the same one.
+    folders: Mapping[tuple[str, bool], Path] = {case: tmp_path_factory.mktemp("storm") for case in cases}
+
     def one(case: tuple[str, bool]) -> Storm:
         trigger, protected = case
         changes: dict[str, Any] = SCALED if protected else {"timeouts": SCALED["timeouts"]}
-        folder: Path = tmp_path_factory.mktemp("storm")
+        folder = folders[case]
         times = {"before": BEFORE, "after": AFTER}
         storm = run(
             RATE, FAILING, trigger, protected=protected, folder=folder, targets=TARGETS, changes=changes, **times
         )
         return asyncio.run(storm)[0]
 
-    cases = [("errors", True), ("timeouts", True), ("errors", False), ("timeouts", False)]
     with ThreadPoolExecutor() as threads:
         told = dict(zip(cases, threads.map(one, cases), strict=True))
     for case, storm in told.items():
@@ -50,7 +53,7 @@ def storms(tmp_path_factory: pytest.TempPathFactory) -> Mapping[tuple[str, bool]
 def assert_well_before(storm: Storm) -> None:
     assert [second.goodput > 0.95 for second in storm.seconds if second.start < -1] == [True] * (BEFORE - 1)
     # Whoever comes towards the end may be served by a try that comes after it.
-    assert sum(second.served for second in storm.during[1 : FAILING // 2]) == 0, "all fail"
+    assert sum(second.served for second in storm.during[2 : FAILING // 2]) == 0, "all fail"
 
 
 @pytest.mark.parametrize("trigger", ["errors", "timeouts"])
