@@ -19,7 +19,6 @@ GRADIENT = {"concurrency": {"algorithm": "gradient"}}  # for servers of one's ow
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Run]:
     """By what the upstream does with too much; at the same time."""
-
     laws = ("queues", "503", "429")
     folders = {law: tmp_path_factory.mktemp(law) for law in laws}  # not in the threads: two would make the same one
 

@@ -27,7 +27,6 @@ SCALED = {
 @pytest.fixture(scope="module")
 def storms(tmp_path_factory: pytest.TempPathFactory) -> Mapping[tuple[str, bool], Storm]:
     """By trigger, with protections on and off: at the same time, for most of theirs they wait."""
-
     cases = [("errors", True), ("timeouts", True), ("errors", False), ("timeouts", False)]
     # Not in the threads: two would make the same one.
     folders: Mapping[tuple[str, bool], Path] = {case: tmp_path_factory.mktemp("storm") for case in cases}
