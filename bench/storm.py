@@ -42,8 +42,8 @@ MARGIN, MOST = 21, 4  # of the plot: columns to its left, and its top in multipl
 
 @dataclass(frozen=True, slots=True)
 class Second:
-    """One second of the run, from ``start`` on, 0 being the first of the failure. ``calls`` arrived in it, and ``served`` of
-    them were, now or later; ``requests`` came to the gateway, ``posts`` to its targets, and ``answers`` to clients.
+    """One second of the run, from ``start`` on, 0 being the first of the failure. ``calls`` arrived in it, ``served`` of them
+    were; ``requests`` came to the gateway, ``posts`` to its targets.
     """
 
     start: int
@@ -51,7 +51,6 @@ class Second:
     served: int
     requests: int
     posts: int
-    answers: int
 
     @property
     def goodput(self) -> float:
@@ -94,7 +93,7 @@ def storm(
 ) -> Storm:
     """``began``: the failure, on the monotonic clock; ``whole``: the first and the last second to tell of."""
     first, last = whole
-    counts = {start: [0, 0, 0, 0, 0] for start in range(first, last)}
+    counts = {start: [0, 0, 0, 0] for start in range(first, last)}
 
     def count(at: float, column: int) -> None:
         row = counts.get(int((at - began) // 1))
@@ -107,8 +106,6 @@ def storm(
             count(call.arrived, 1)
         for tried in call.tries:
             count(tried.sent, 2)
-            if tried.ok:
-                count(tried.ended, 4)
     for at in posts:
         count(at, 3)
     return Storm([Second(start, *row) for start, row in counts.items()], failing)
@@ -195,14 +192,13 @@ def show(console: Console, told: Storm, rate: float) -> None:
         "all fail": told.during,
         "after": [second for second in seconds if second.start >= told.failing],
     }
-    table = Table("", "calls/s", "requests/s", "upstream/s", "upstream/call", "answers/s", "served", box=HORIZONTALS)
+    table = Table("", "calls/s", "requests/s", "upstream/s", "upstream/call", "served", box=HORIZONTALS)
     for name, part in phases.items():
-        calls, requests, posts, answers, served = (
-            sum(getattr(second, what) for second in part)
-            for what in ("calls", "requests", "posts", "answers", "served")
+        calls, requests, posts, served = (
+            sum(getattr(second, what) for second in part) for what in ("calls", "requests", "posts", "served")
         )
         rates = [f"{number / len(part):.1f}" for number in (calls, requests, posts)]
-        table.add_row(name, *rates, f"{posts / calls:.2f}", f"{answers / len(part):.1f}", f"{served / calls:.1%}")
+        table.add_row(name, *rates, f"{posts / calls:.2f}", f"{served / calls:.1%}")
     console.print(table)
     limit = 1 + RATIO
     met = "[green]met[/]" if told.amplification <= limit else "[red]missed[/]"
