@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable
 from contextlib import suppress
 from random import Random
-from typing import Self
+from typing import Any, Self
 
 TTFT_SECONDS, TTFT_SIGMA = 0.15, 0.25  # lognormal: a model that is neither quick nor slow
 TOKEN_SECONDS = 0.02
@@ -57,6 +57,7 @@ class Upstream:
     def __init__(self, ails: Ails) -> None:
         self.asked = self.failed = 0
         self._ails = ails
+        self._open: dict[asyncio.StreamWriter, asyncio.Task[Any] | None] = {}
         self._began: float | None = None
 
     @property
@@ -72,8 +73,12 @@ class Upstream:
 
     async def __aexit__(self, *exc_info: object) -> None:
         self._server.close()
+        for writer in tuple(self._open):
+            writer.transport.abort()
+        await asyncio.gather(*(task for task in tuple(self._open.values()) if task is not None), return_exceptions=True)
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._open[writer] = asyncio.current_task()
         with suppress(OSError, asyncio.IncompleteReadError):
             while True:
                 head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").lower()
@@ -81,6 +86,9 @@ class Upstream:
                 await reader.readexactly(int(fields.get("content-length", "0")))
                 await self._answer(fields.get("x-request-id", ""), head.startswith("post"), writer)
         writer.close()
+        with suppress(OSError):
+            await writer.wait_closed()
+        self._open.pop(writer, None)
 
     async def _answer(self, request_id: str, is_call: bool, writer: asyncio.StreamWriter) -> None:
         since = 0.0 if self._began is None else asyncio.get_running_loop().time() - self._began
