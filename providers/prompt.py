@@ -73,13 +73,15 @@ def _size(content: Any, depth: int = 0) -> int:
     return 1
 
 
-_LIMITS = ("max_tokens", "max_completion_tokens", "max_output_tokens")
+_LIMITS = frozenset({"max_tokens", "max_completion_tokens", "max_output_tokens"})
 
 
 def output_limit(request: Request) -> int | None:
     """The least of the caps that the client set, in tokens."""
     fields = request.fields
     least: int | None = None
+    if _LIMITS.isdisjoint(fields):  # as with most
+        return least
     for name in _LIMITS:
         limit = fields.get(name)
         if type(limit) is int and limit > 0 and (least is None or limit < least):

@@ -17,21 +17,12 @@ class Step:
     of its target are from just before it.
     """
 
-    __slots__ = (
-        "barred",
-        "began",
-        "choice",
-        "hedge",
-        "in_flight",
-        "label",
-        "limit",
-        "number",
-        "paused",
-        "refusal",
-        "seconds",
-        "sent",
-        "target",
-    )
+    hedge = False
+    sent = False
+    paused = 0.0
+    seconds = 0.0
+    label: str | None = None
+    refusal: str | None = None
 
     def __init__(self, number: int, target: Target, choice: Choice, barred: Mapping[Target, str], began: float) -> None:
         self.number = number
@@ -39,12 +30,6 @@ class Step:
         self.choice = choice
         self.barred = barred
         self.began = began
-        self.hedge = False
-        self.sent = False
-        self.paused = 0.0
-        self.seconds = 0.0
-        self.label: str | None = None
-        self.refusal: str | None = None
         self.in_flight = target.live.in_flight
         self.limit = target.live.limit
 
@@ -54,35 +39,17 @@ class Decision:
     the choice that found nobody, and ``verdict`` the reason why there was no answer; None otherwise.
     """
 
-    __slots__ = (
-        "began",
-        "last",
-        "model",
-        "pin",
-        "priority",
-        "queued",
-        "reason",
-        "request_id",
-        "route",
-        "session",
-        "steps",
-        "stream",
-        "tokens",
-        "tried",
-        "verdict",
-        "waited",
-    )
+    route: Route | None = None
+    last: Choice | None = None
+    reason: str | None = None
+    verdict: str | None = None
+    queued = 0.0
+    waited = 0.0
 
     def __init__(self) -> None:
         """Until ``begin`` there is nothing but this: the call has not found its route."""
-        self.route: Route | None = None
         self.steps: list[Step] = []
         self.tried: list[Tried] = []
-        self.last: Choice | None = None
-        self.reason: str | None = None
-        self.verdict: str | None = None
-        self.queued = 0.0
-        self.waited = 0.0
 
     def begin(self, call: Call, route: Route, tokens: int, began: float) -> None:
         self.request_id = call.request.id

@@ -74,29 +74,26 @@ class Dispatcher:
         try:
             ticket = self._gate.enter(call, route, journey.tokens, journey.has_room, loop.time())
             held.append(ticket or await self._queue(journey))
-            return await self._answer(journey, held)
+            while True:
+                attempt = journey.next_attempt()
+                if attempt is None:  # somebody else took the last room
+                    settle_all(held, UNSENT, loop.time())
+                    held.append(await self._queue(journey))
+                    continue
+                if route.hedge is None:
+                    reply = await self._attempt(journey, attempt)
+                else:
+                    reply = await hedged(journey, attempt, self._attempt)
+                if reply is not None:
+                    reply.hold(held)
+                    return reply
         except RouterError as error:
             journey.over(error)
             error.storm = self.storming(route.model, loop.time())
             raise
         finally:
-            settle_all(held, IGNORED, loop.time())
-
-    async def _answer(self, journey: Journey, held: list[Ticket]) -> Reply:
-        """What is ``held`` becomes the reply's."""
-        while True:
-            attempt = journey.next_attempt()
-            if attempt is None:  # somebody else took the last room
-                settle_all(held, UNSENT, journey.loop.time())
-                held.append(await self._queue(journey))
-                continue
-            if journey.route.hedge is None:
-                reply = await self._attempt(journey, attempt)
-            else:
-                reply = await hedged(journey, attempt, self._attempt)
-            if reply is not None:
-                reply.hold(held)
-                return reply
+            if held:
+                settle_all(held, IGNORED, loop.time())
 
     async def _queue(self, journey: Journey) -> Ticket:
         began = journey.loop.time()
@@ -116,11 +113,11 @@ class Dispatcher:
         step = journey.step(attempt)
         now = loop.time()
         try:  # noqa: PLW0717 - whatever ends an attempt, here is the one place that knows
-            tickets += admit_all(self._rules if attempt.after is None else self._retry_rules, attempt, now)
+            admit_all(self._rules if attempt.after is None else self._retry_rules, attempt, now, tickets)
             if attempt.starts > now:
                 await journey.pause(step, attempt)
                 now = loop.time()
-            tickets += admit_all(attempt.target.live.guards, attempt, now)
+            admit_all(attempt.target.live.guards, attempt, now, tickets)
             journey.sent(step)
             ending = IGNORED
             if told:

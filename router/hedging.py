@@ -90,15 +90,6 @@ def _told(journey: Journey, winner: Reply) -> Reply:
     return winner
 
 
-async def _stop(tasks: list[asyncio.Task[Reply | None]], kept: list[Reply]) -> None:
-    """Cancel what still runs and close what nobody will read, whatever happens meanwhile."""
-    for task in tasks:
-        task.cancel()
-    for result in await asyncio.gather(*tasks, return_exceptions=True):
-        if isinstance(result, Reply) and result not in kept:
-            await result.aclose()
-
-
 def patience(attempt: Attempt, hedge: Hedge | None) -> float | None:
     """Seconds until a hedge may start; None if nothing is known of how long this target takes."""
     if hedge is None:

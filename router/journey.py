@@ -36,6 +36,12 @@ class Journey:
     ``prompt`` of them its prompt.
     """
 
+    won = False
+    _sent = 0
+    _waits = 0
+    _last: Target | None = None
+    _choice: Choice | None = None
+
     def __init__(
         self,
         call: Call,
@@ -50,20 +56,15 @@ class Journey:
         self.loop = loop
         self.prompt, self.tokens = demand(call.request, route)
         self.decision = decision
-        self.won = False
         self._seed = seed
         self._stopwatch = stopwatch
         self._now = self._look = loop.time
         total = route.total if call.timeout is None else min(route.total, call.timeout)
         self.deadline = self._now() + total
-        self._sent = 0
-        self._waits = 0
         self._tries: dict[Target, int] = {}
         self._barred: dict[Target, str] = {}
         self._not_before: dict[Target, float] = {}
         self._failures: list[ProviderError] = []
-        self._last: Target | None = None
-        self._choice: Choice | None = None
         decision.begin(call, route, self.tokens, stopwatch())
 
     def has_room(self) -> bool:
@@ -132,7 +133,7 @@ class Journey:
 
     def step(self, attempt: Attempt) -> Step:
         """The attempt begins: its time runs."""
-        step = Step(attempt.number, attempt.target, self.choice, dict(self._barred), self._stopwatch())
+        step = Step(attempt.number, attempt.target, self.choice, self._barred.copy(), self._stopwatch())
         step.hedge = attempt.hedge
         self.decision.steps.append(step)
         return step
@@ -163,13 +164,16 @@ class Journey:
         """Why this target answers, as x-route-reason has it."""
         if step.hedge:
             return "hedge"
-        others = (other for other in self.decision.steps if other.sent and not other.hedge)
-        if step.choice.instead is not None or any(other.target is not step.target for other in others):
+        if step.choice.instead is not None or (step.number > 1 and self._has_failed_over(step)):
             return "failover"
         pin = self.call.pin
         if pin is not None:
             return "sticky" if pin.sticky else "pin"
         return "sticky" if self.route.strategy == "affinity" else "weight"
+
+    def _has_failed_over(self, step: Step) -> bool:
+        others = (other for other in self.decision.steps if other.sent and not other.hedge)
+        return any(other.target is not step.target for other in others)
 
     def cancelled(self, step: Step) -> None:
         """By the client, or since another attempt has won."""

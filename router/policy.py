@@ -17,14 +17,22 @@ from router.types import Attempt, Call
 
 
 class Ending(NamedTuple):
-    """How an attempt ended. ``sent`` False: it never left, so nothing of it may count. ``failure`` says why it failed;
-    ``usage`` is what the upstream counted, if it said.
+    """How an attempt ended. ``sent`` False: it never left, so nothing of it may count. ``failure`` says why it failed, and
+    ``midway`` that its answer had begun; ``usage`` is what the upstream counted, if it said.
     """
 
     outcome: Outcome
     failure: ProviderError | None = None
     usage: Usage | None = None
     sent: bool = True
+    midway: bool = False
+
+    @property
+    def silent(self) -> bool:
+        """It is over before an answer has begun, and says something of its target all the same."""
+        if self.failure is None and self.outcome is Outcome.OK:
+            return False
+        return not self.midway and self.outcome is not Outcome.IGNORED
 
     @property
     def label(self) -> str | None:
@@ -74,18 +82,14 @@ class Guard(Policy, Protocol):
         ...
 
 
-def admit_all(policies: Sequence[Policy], attempt: Attempt, now: float) -> list[Ticket]:
-    """A ticket from each policy, or none: if one refuses, those before it are told that nothing happened."""
-    tickets: list[Ticket] = []
-    try:
-        for policy in policies:
-            ticket = policy.admit(attempt, now)
-            if ticket is not None:
-                tickets.append(ticket)
-    except BaseException:
-        settle_all(tickets, UNSENT, now)
-        raise
-    return tickets
+def admit_all(policies: Sequence[Policy], attempt: Attempt, now: float, tickets: list[Ticket]) -> None:
+    """A ticket from each policy, into ``tickets``. If one refuses, those before it are there already: for whoever holds
+    them to settle.
+    """
+    for policy in policies:
+        ticket = policy.admit(attempt, now)
+        if ticket is not None:
+            tickets.append(ticket)
 
 
 def settle_all(tickets: list[Ticket], ending: Ending, now: float) -> None:

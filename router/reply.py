@@ -98,7 +98,7 @@ class Reply:
             self._settle(OK if self.usage is None else Ending(Outcome.OK, usage=self.usage))
             raise
         except ProviderError as failure:
-            self._settle(Ending(failure.outcome, failure))
+            self._settle(Ending(failure.outcome, failure, midway=True))
             raise
         except DeadlineExceeded:
             self._settle(IGNORED)

@@ -7,8 +7,12 @@ several; on the hot road two of them cost as much as routing itself. Here the ca
 from __future__ import annotations
 
 import asyncio
-from types import TracebackType
-from typing import Self
+from collections.abc import Coroutine, Generator
+from functools import partial
+from types import TracebackType, coroutine
+from typing import Any, Self, TypeVar
+
+Result = TypeVar("Result")
 
 
 class TimeLimit:
@@ -43,3 +47,28 @@ class TimeLimit:
     def _expire(self) -> None:
         self.expired = True
         self._task.cancel()
+
+
+@coroutine
+def within(
+    seconds: float, waiting: Coroutine[Any, Any, Result], loop: asyncio.AbstractEventLoop
+) -> Generator[Any, Any, Result]:
+    """``waiting`` under a ``TimeLimit``, which is made only if there is something to wait for."""
+    try:
+        future = waiting.send(None)
+    except StopIteration as done:
+        result: Result = done.value
+        return result
+    with TimeLimit(loop, loop.time() + seconds):
+        while True:
+            try:
+                sent = yield future
+            except BaseException as error:
+                resume = partial(waiting.throw, error)
+            else:
+                resume = partial(waiting.send, sent)
+            try:
+                future = resume()
+            except StopIteration as done:
+                result = done.value
+                return result

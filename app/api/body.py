@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from app.api.asgi import Receive
 from app.api.client_watch import departure
 from app.api.errors import ApiError
-from router.time_limit import TimeLimit
+from router.time_limit import within
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,8 +24,7 @@ async def read_body(
     try:
         if declared is not None and declared.isdigit() and int(declared) > limits.max_bytes:
             raise _too_large(limits)
-        with TimeLimit(loop, loop.time() + limits.receive_seconds):
-            return await _collect(receive, limits)
+        return await within(limits.receive_seconds, _collect(receive, limits), loop)
     except TimeoutError:
         raise ApiError(
             408,

@@ -24,27 +24,18 @@ class Exchange:
     went; ``experiment`` is name=arm.
     """
 
-    __slots__ = (
-        "bytes_in",
-        "bytes_out",
-        "client",
-        "decision",
-        "end",
-        "ended",
-        "error",
-        "experiment",
-        "first_byte",
-        "headers",
-        "method",
-        "model",
-        "path",
-        "request_id",
-        "started",
-        "status",
-        "stream",
-        "target",
-        "usage",
-    )
+    status = 0
+    bytes_in = 0
+    bytes_out = 0
+    model: str | None = None
+    stream = False
+    target: str | None = None
+    decision: Decision | None = None
+    experiment: str | None = None
+    first_byte: float | None = None
+    usage: Usage | None = None
+    error: str | None = None
+    end = "complete"  # or: cut, client_closed, client_stalled
 
     def __init__(self, scope: Scope) -> None:
         self.started = self.ended = perf_counter()
@@ -53,18 +44,6 @@ class Exchange:
         self.method: str = scope["method"]
         self.path: str = scope["path"]
         self.client: str = scope["client"][0] if scope.get("client") else ""
-        self.status = 0
-        self.bytes_in = 0
-        self.bytes_out = 0
-        self.model: str | None = None
-        self.stream = False
-        self.target: str | None = None
-        self.decision: Decision | None = None
-        self.experiment: str | None = None
-        self.first_byte: float | None = None
-        self.usage: Usage | None = None
-        self.error: str | None = None
-        self.end = "complete"  # or: cut, client_closed, client_stalled
 
     @property
     def attempts(self) -> Sequence[Tried]:

@@ -35,13 +35,15 @@ def parse_object(body: bytes) -> dict[str, Any]:
 
 def check(endpoint: Endpoint, fields: Mapping[str, Any]) -> None:
     """Raises ``ApiError`` 400 whose ``param`` names the first field that is wrong."""
-    for name, required, allowed, accepts in _RULES[endpoint]:
-        value = fields.get(name)
-        if value is None:
-            if required:
-                raise _wrong(name, f"{name} is missing; it must be {allowed}", "missing_required_parameter")
-        elif not accepts(value):
-            raise _wrong(name, f"{name} must be {allowed}", "invalid_type")
+    for name, _, allowed, _ in _REQUIRED[endpoint]:
+        if fields.get(name) is None:
+            raise _wrong(name, f"{name} is missing; it must be {allowed}", "missing_required_parameter")
+    rules = _BY_NAME[endpoint]
+    for name, value in fields.items():
+        if name in rules and value is not None:
+            _, _, allowed, accepts = rules[name]
+            if not accepts(value):
+                raise _wrong(name, f"{name} must be {allowed}", "invalid_type")
 
 
 def _wrong(name: str, message: str, code: str) -> ApiError:
@@ -116,3 +118,5 @@ _RULES: Mapping[Endpoint, tuple[Rule, ...]] = {
         ("max_output_tokens", False, "a whole number", _is_whole),
     ),
 }
+_REQUIRED = {endpoint: tuple(rule for rule in rules if rule[1]) for endpoint, rules in _RULES.items()}
+_BY_NAME = {endpoint: {rule[0]: rule for rule in rules} for endpoint, rules in _RULES.items()}

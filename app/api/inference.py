@@ -37,6 +37,7 @@ TRAVELLING = (
     b"x-data-parallel-rank",
     b"endpoint-load-metrics-format",
 )
+_TRAVELLING = frozenset(TRAVELLING)
 
 
 class Inference:
@@ -116,10 +117,7 @@ class Inference:
         check(self._endpoint, fields)
         model = exchange.model = fields["model"]
         stream = exchange.stream = self._endpoint is not Endpoint.EMBEDDINGS and fields.get("stream") is True
-        travelling = {name.decode(): headers[name].decode("latin-1") for name in TRAVELLING if name in headers}
-        if travelling and headers.get(b"connection", b"keep-alive").lower() not in (b"keep-alive", b"close"):
-            for name in headers[b"connection"].decode("latin-1").split(","):
-                travelling.pop(name.strip().lower(), None)
+        travelling = {} if _TRAVELLING.isdisjoint(headers) else _travelling(headers)
         travelling["x-request-id"] = exchange.request_id
         now = int(time.time())
         request = Request(exchange.request_id, self._endpoint, body, fields, stream, travelling, now, self._metered)
@@ -147,6 +145,17 @@ class Inference:
 
 def _check_origin(headers: dict[bytes, bytes]) -> None:
     """A web page may post to a loopback server without asking, but not as JSON: so JSON is what it must send."""
+    if b"origin" not in headers:
+        return
     media_type = headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
-    if b"origin" in headers and media_type != b"application/json":
+    if media_type != b"application/json":
         raise ApiError(400, "Content-Type must be application/json", code="invalid_content_type")
+
+
+def _travelling(headers: dict[bytes, bytes]) -> dict[str, str]:
+    """Those that go upstream, but for what ``Connection`` names."""
+    travelling = {name.decode(): headers[name].decode("latin-1") for name in TRAVELLING if name in headers}
+    if headers.get(b"connection", b"keep-alive").lower() not in (b"keep-alive", b"close"):
+        for name in headers[b"connection"].decode("latin-1").split(","):
+            travelling.pop(name.strip().lower(), None)
+    return travelling

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
-from time import perf_counter
+from datetime import UTC, datetime
+from time import perf_counter, time
 from typing import Any
 
 import orjson
@@ -26,8 +26,8 @@ class AccessLog:
         self._colours = sys.stdout.isatty() if colours is None else colours
 
     def __call__(self, exchanges: Sequence[Exchange]) -> None:
-        now, stopwatch = datetime.now(UTC), perf_counter()
-        lines = [facts(exchange, now - timedelta(seconds=stopwatch - exchange.ended)) for exchange in exchanges]
+        wall = time() - perf_counter()
+        lines = [facts(exchange, datetime.fromtimestamp(wall + exchange.ended, UTC)) for exchange in exchanges]
         if self._colours:
             for line in lines:
                 _for_people(line)
@@ -38,11 +38,11 @@ class AccessLog:
 
 
 def facts(exchange: Exchange, at: datetime) -> Facts:
-    """Milliseconds throughout. ``end`` is complete, cut or client_closed; ``at``: when."""
+    """Milliseconds throughout, as orjson writes it. ``end`` is complete, cut or client_closed; ``at``: when."""
     first_byte = exchange.first_byte
     usage, decision = exchange.usage, exchange.decision or NOTHING_DECIDED
     return {
-        "ts": at.isoformat(),
+        "ts": at,
         "level": "info",
         "event": "request",
         "request_id": exchange.request_id,
@@ -85,4 +85,5 @@ def _for_people(line: Facts) -> None:
 
 
 def _ms(seconds: float) -> float:
-    return round(seconds * 1000, 2)
+    """To two places; a fifth of what ``round`` takes."""
+    return int(seconds * 100_000 + 0.5) / 100

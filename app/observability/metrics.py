@@ -65,7 +65,7 @@ class Metrics:
         self._gateway = gateway
         self._routes = gateway.routes
         self._containment = Containment(gateway)
-        self._cells: dict[_Kind, _Cells] = {}
+        self._cells: dict[tuple[object, ...], _Cells] = {}
         self._attempts: dict[tuple[Target, str], Count] = {}
         self.requests = counter(
             "breakwater_requests", "Requests for inference.", "route", "target", "outcome", "error_source"
@@ -134,10 +134,10 @@ class Metrics:
             model = exchange.model
             route = None if model is None else named.get(model, anything)
             target = attempts[-1].target if attempts else None
-            kind = _Kind(operation, route, target, exchange.status, exchange.end, exchange.error)
+            kind = (operation, route, target, exchange.status, exchange.end, exchange.error)
             cells = self._cells.get(kind)
             if cells is None:
-                cells = self._cells[kind] = self._find(kind)
+                cells = self._cells[kind] = self._find(_Kind(*kind))
             cells.requests.value += 1
             if cells.truncated is not None:
                 cells.truncated.value += 1

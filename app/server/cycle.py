@@ -104,8 +104,9 @@ class Cycle:
             self._started = True
             self._expects_continue = False
             self._head = self._encode(message["status"], message["headers"])
-            # The body mostly follows at once; if it does not, the head leaves alone.
-            self._loop.call_soon(self._write_head)
+            # The body mostly follows at once. If it does not, the head leaves alone, but for one that a small body completes.
+            if self._left is None or self._left > JOINED_BYTES:
+                self._loop.call_soon(self._write_head)
         elif self._left is None and not self._head and not self.response_complete and message.get("more_body", False):
             body = message["body"]  # a chunk of a stream, which is what is sent most
             if body and not self._bodiless:

@@ -9,19 +9,18 @@ from __future__ import annotations
 from bisect import bisect_right
 
 from router.measures.ewma import PeakEwma
-from router.measures.quantiles import Quantiles
+from router.measures.quantiles import Quantiles, quantile_of_all
 
 EDGES = (512, 2048, 8192)  # tokens of prompt: a bucket below each, and one above all
 
 
 class _Kind:
-    """Streams, or plain answers: the average of all, the latest of all, and the latest of each prompt size."""
+    """Streams, or plain answers: the average of all, and the latest of each prompt size."""
 
-    __slots__ = ("buckets", "ewma", "latest")
+    __slots__ = ("buckets", "ewma")
 
     def __init__(self) -> None:
         self.ewma = PeakEwma()
-        self.latest = Quantiles()
         self.buckets: list[Quantiles | None] = [None] * (len(EDGES) + 1)
 
 
@@ -38,7 +37,6 @@ class Latency:
         """An answer began ``seconds`` after it was asked for, with a prompt of ``tokens``."""
         kind = self._made(stream)
         kind.ewma.observe(seconds, now)
-        kind.latest.add(seconds)
         place = bisect_right(EDGES, tokens)
         bucket = kind.buckets[place]
         if bucket is None:
@@ -59,7 +57,7 @@ class Latency:
             return None
         bucket = kind.buckets[bisect_right(EDGES, tokens)]
         known = bucket.quantile(q) if bucket is not None else None
-        return known if known is not None else kind.latest.quantile(q)
+        return known if known is not None else quantile_of_all([other for other in kind.buckets if other is not None], q)
 
     def estimate(self, stream: bool, now: float) -> float:
         """Peak EWMA in seconds; 0.0 if nothing is known."""

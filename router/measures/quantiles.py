@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from math import ceil
 
 FRESH = 8  # a sorted copy is used until an eighth of the samples are newer than it
@@ -18,6 +19,11 @@ class Quantiles:
         self._samples: deque[float] = deque(maxlen=size)
         self._sorted: list[float] = []
         self._newer = 0
+
+    @property
+    def samples(self) -> Sequence[float]:
+        """What is held, in the order in which it came."""
+        return self._samples
 
     @property
     def count(self) -> int:
@@ -40,3 +46,12 @@ class Quantiles:
             self._newer = 0
         ranks = len(self._sorted)
         return self._sorted[min(ranks, max(1, ceil(q * ranks))) - 1]
+
+
+def quantile_of_all(parts: Sequence[Quantiles], q: float) -> float | None:
+    """Of the samples of several together, exactly; None if they are too few for any of them."""
+    samples = sorted(sample for part in parts for sample in part.samples)
+    least = min((part.least for part in parts), default=1)
+    if not samples or (len(samples) < least and q > 0.0):
+        return None
+    return samples[max(1, ceil(q * len(samples))) - 1]

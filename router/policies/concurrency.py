@@ -74,7 +74,11 @@ class Limiter:
         load = self.load = self.load + weight
         self._running += 1
         if tokens:
-            self._learn_size(tokens)
+            self._sizes.add(tokens)
+            self._until_learnt -= 1
+            if not self._until_learnt:
+                self._until_learnt = LEARN_EVERY
+                self.typical = self._sizes.quantile(0.5) or 0.0
         prompt = attempt.prompt if self._by_prompt and attempt.call.request.stream else None
         return _Ticket(self, weight, load, now, prompt)
 
@@ -109,13 +113,6 @@ class Limiter:
     def release(self, weight: float) -> None:
         self._running -= 1
         self.load = self.load - weight if self._running else 0.0  # no rounding error outlives the load
-
-    def _learn_size(self, tokens: int) -> None:
-        self._sizes.add(tokens)
-        self._until_learnt -= 1
-        if not self._until_learnt:
-            self._until_learnt = LEARN_EVERY
-            self.typical = self._sizes.quantile(0.5) or 0.0
 
 
 def algorithm(settings: Concurrency) -> Algorithm:

@@ -45,16 +45,18 @@ class DontRetry:
             history = self._histories[model] = _History()
         if attempt.after is not None and now < history.until:
             raise Refused("dont_retry", final=not attempt.hedge)
-        return _Ticket(history, attempt.number > 1 or attempt.call.retries > 0)
+        return history.retry if attempt.number > 1 or attempt.call.retries else history.original
 
 
 class _History:
     """Of one route. ``until`` on the loop's clock: how long retries are refused."""
 
-    __slots__ = ("_window", "until")
+    __slots__ = ("_window", "original", "retry", "until")
 
     def __init__(self) -> None:
         self.until = -inf
+        self.original = _Ticket(self, is_retry=False)
+        self.retry = _Ticket(self, is_retry=True)
         self._window = Window(WINDOW_SECONDS, SLICES, counters=3)
 
     def attempt(self, is_retry: bool, now: float) -> None:
@@ -73,25 +75,24 @@ class _History:
 
 
 class _Ticket:
-    """Counts once it is known that the target answered or failed; a client that left before says nothing."""
+    """Of all the attempts of a route that are retries, or of all that are not: there is nothing to remember of one.
 
-    __slots__ = ("_began", "_history", "_is_retry")
+    An attempt counts once it is known that the target answered or failed; a client that left before says nothing.
+    """
 
-    def __init__(self, history: _History, is_retry: bool) -> None:
+    __slots__ = ("_history", "_is_retry")
+
+    def __init__(self, history: _History, *, is_retry: bool) -> None:
         self._history = history
         self._is_retry = is_retry
-        self._began = False
 
     def begun(self, seconds: float, now: float) -> None:
-        self._began = True
         self._history.attempt(self._is_retry, now)
 
     def settle(self, ending: Ending, now: float) -> None:
         """An answer that breaks off is a failure too, now; the attempt was counted when it began."""
         outcome = ending.outcome
-        if outcome is Outcome.IGNORED:
-            return
-        if not self._began:
+        if ending.silent:
             self._history.attempt(self._is_retry, now)
-        if outcome is not Outcome.OK:
+        if outcome is not Outcome.OK and outcome is not Outcome.IGNORED:
             self._history.failure(now)

@@ -49,7 +49,7 @@ class Load:
 class _Ticket:
     """Numbers only: the attempt leads to the request, whose body would live as long as the stream."""
 
-    __slots__ = ("_began", "_live", "_outputs", "_prompt", "_sent", "_stream", "_tokens")
+    __slots__ = ("_live", "_outputs", "_prompt", "_sent", "_stream", "_tokens")
 
     def __init__(self, live: Live, attempt: Attempt, now: float) -> None:
         self._live = live
@@ -58,10 +58,8 @@ class _Ticket:
         self._stream = attempt.call.request.stream
         self._outputs = attempt.route.outputs
         self._sent = now
-        self._began = False
 
     def begun(self, seconds: float, now: float) -> None:
-        self._began = True
         self._live.latency.observe(self._stream, self._prompt, seconds, now)
 
     def settle(self, ending: Ending, now: float) -> None:
@@ -79,7 +77,7 @@ class _Ticket:
             live.failures += 1
             live.last_failure = outcome.value
             live.failed_at = now
-            if not self._began:
+            if not ending.midway:
                 live.latency.penalise(self._penalty(ending.failure, now), now)
 
     def _penalty(self, failure: ProviderError | None, now: float) -> float:

@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from math import inf
 from typing import Any
 
-from providers import Outcome
 from router import config
 from router.errors import Refused
 from router.measures.window import Window
@@ -52,7 +51,15 @@ class Throttle:
             return None
         if now < self._until and not attempt.forced and self._turns_away(attempt.call, now):
             raise Refused(THROTTLED)
-        return _Ticket(self)
+        return self
+
+    def begun(self, seconds: float, now: float) -> None:
+        self._count(overload=False, now=now)
+
+    def settle(self, ending: Ending, now: float) -> None:
+        """It is its own ticket: there is nothing to remember of an attempt."""
+        if ending.silent:
+            self._count(overload=overloaded(ending), now=now)
 
     def until(self, now: float) -> float | None:
         """Unknown: as soon as less is turned away by the target."""
@@ -73,7 +80,7 @@ class Throttle:
         calls, overloads, _ = self._window.totals
         return {"enabled": self._enabled, "share": self.share(now), "calls": calls, "overloads": overloads}
 
-    def count(self, *, overload: bool, now: float) -> None:
+    def _count(self, *, overload: bool, now: float) -> None:
         """The target took a call, or met overload with it."""
         if now < self._until:
             # For each call that came through, so many did not: enough to know how many there are to turn away.
@@ -88,23 +95,3 @@ class Throttle:
         """Always the same for a call in the same window, so that looking twice does not refuse twice as much."""
         share = self.share(now)
         return share > 0.0 and unit(0, call.request.id, f"throttle {self._target} {int(now / self._seconds)}") < share
-
-
-class _Ticket:
-    __slots__ = ("_counted", "_throttle")
-
-    def __init__(self, throttle: Throttle) -> None:
-        self._throttle = throttle
-        self._counted = False
-
-    def begun(self, seconds: float, now: float) -> None:
-        self._counted = True
-        self._throttle.count(overload=False, now=now)
-
-    def settle(self, ending: Ending, now: float) -> None:
-        if self._counted:
-            return
-        if overloaded(ending):
-            self._throttle.count(overload=True, now=now)
-        elif ending.outcome is not Outcome.IGNORED:
-            self._throttle.count(overload=False, now=now)
