@@ -17,12 +17,21 @@ class Step:
     of its target are from just before it.
     """
 
-    hedge = False
-    sent = False
-    paused = 0.0
-    seconds = 0.0
-    label: str | None = None
-    refusal: str | None = None
+    __slots__ = (
+        "barred",
+        "began",
+        "choice",
+        "hedge",
+        "in_flight",
+        "label",
+        "limit",
+        "number",
+        "paused",
+        "refusal",
+        "seconds",
+        "sent",
+        "target",
+    )
 
     def __init__(self, number: int, target: Target, choice: Choice, barred: Mapping[Target, str], began: float) -> None:
         self.number = number
@@ -30,6 +39,10 @@ class Step:
         self.choice = choice
         self.barred = barred
         self.began = began
+        self.hedge = self.sent = False
+        self.paused = self.seconds = 0.0
+        self.label: str | None = None
+        self.refusal: str | None = None
         self.in_flight = target.live.in_flight
         self.limit = target.live.limit
 

@@ -26,6 +26,7 @@ from router.journey import Journey
 from router.policy import IGNORED, UNSENT, Ending, Policy, Ticket, admit_all, settle_all
 from router.reply import Reply
 from router.routes import Routes
+from router.shared_timer import SharedTimer
 from router.time_limit import TimeLimit
 from router.types import Attempt, Call
 
@@ -61,6 +62,7 @@ class Dispatcher:
         self.storming = storming
         self._stopwatch = stopwatch
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._timers: dict[float, SharedTimer] = {}
 
     async def open(self, call: Call, decision: Decision | None = None) -> Reply:
         """Raises ``RouterError`` if no target answered; cancelling it closes whatever is open upstream. ``decision`` is
@@ -71,7 +73,7 @@ class Dispatcher:
         loop = self._loop = self._loop or asyncio.get_running_loop()
         journey = Journey(call, route, self.seed, loop, self._stopwatch or loop.time, decision or Decision())
         held: list[Ticket] = []
-        try:
+        try:  # noqa: PLW0717 - whatever ends a call, here its room is given back
             ticket = self._gate.enter(call, route, journey.tokens, journey.has_room, loop.time())
             held.append(ticket or await self._queue(journey))
             while True:
@@ -113,16 +115,16 @@ class Dispatcher:
         step = journey.step(attempt)
         now = loop.time()
         try:  # noqa: PLW0717 - whatever ends an attempt, here is the one place that knows
-            admit_all(self._rules if attempt.after is None else self._retry_rules, attempt, now, tickets)
+            tickets += admit_all(self._rules if attempt.after is None else self._retry_rules, attempt, now)
             if attempt.starts > now:
                 await journey.pause(step, attempt)
                 now = loop.time()
-            admit_all(attempt.target.live.guards, attempt, now, tickets)
+            tickets += admit_all(attempt.target.live.guards, attempt, now)
             journey.sent(step)
             ending = IGNORED
             if told:
                 self._emit_started(attempt, now)
-            stream, held = await begin(attempt, now, loop)
+            stream, held = await begin(attempt, now, loop, self._timer_of)
         except Refused as refusal:
             self._emit_refused(attempt, refusal, now)
             journey.refused(step, attempt, refusal)
@@ -172,6 +174,14 @@ class Dispatcher:
             reply.ended = partial(self._emit_ended, request_id, step)  # it ends with its stream
         return reply
 
+    def _timer_of(self, seconds: float) -> SharedTimer:
+        """There are as many as there are different time-outs in the configuration."""
+        timer = self._timers.get(seconds)
+        if timer is None:
+            assert self._loop is not None  # noqa: S101 - something runs
+            timer = self._timers[seconds] = SharedTimer(self._loop, seconds)
+        return timer
+
     def _emit_refused(self, attempt: Attempt, refusal: Refused, now: float) -> None:
         if refusal.final and attempt.after is not None:
             self.events.emit(RetryRefused(now, attempt.call.request.id, attempt.after.id, refusal.reason))
@@ -187,7 +197,12 @@ class Dispatcher:
         self.events.emit(AttemptEnded(now, request_id, target, step.number, outcome, label, step.seconds))
 
 
-async def begin(attempt: Attempt, now: float, loop: asyncio.AbstractEventLoop) -> tuple[Stream, list[Chunk]]:
+async def begin(
+    attempt: Attempt,
+    now: float,
+    loop: asyncio.AbstractEventLoop,
+    timer_of: Callable[[float], SharedTimer | None] = lambda _seconds: None,
+) -> tuple[Stream, list[Chunk]]:
     """Open the upstream and read up to the first content, within the time that this phase has from ``now`` on."""
     request, target = attempt.call.request, attempt.target
     timeouts = target.timeouts
@@ -195,7 +210,8 @@ async def begin(attempt: Attempt, now: float, loop: asyncio.AbstractEventLoop) -
     own_limit = now + seconds
     stream: Stream | None = None
     try:
-        with TimeLimit(loop, min(own_limit, attempt.deadline)) as limit:
+        shared = timer_of(seconds) if own_limit < attempt.deadline else None
+        with TimeLimit(loop, min(own_limit, attempt.deadline), shared) as limit:
             stream = await target.provider.open(request, target.model or attempt.call.model, timeouts.connect)
             return stream, await hold_back(stream)
     except BaseException as error:

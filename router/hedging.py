@@ -86,6 +86,9 @@ def _told(journey: Journey, winner: Reply) -> Reply:
     decision.reason = winner.route_reason
     lost = [tried for tried in decision.tried if tried.target is not winner.answered]
     won = [tried for tried in decision.tried if tried.target is winner.answered]
+    for step in decision.steps:
+        if step.target is not winner.answered and step.label == "200":
+            step.label = "hedge_loser"
     decision.tried[:] = [tried._replace(label="hedge_loser") if tried.label == "200" else tried for tried in lost] + won
     return winner
 

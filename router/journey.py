@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from providers import ProviderError
 from providers.errors import Rejected
@@ -29,6 +29,7 @@ MAX_RETRY_AFTER_SECONDS = 120.0
 FULL = frozenset({AT_LIMIT, "throttled"})
 # How often a call may go back to the queue for room that was gone when it came.
 MAX_WAITS = 3
+_NOBODY: Mapping[Target, str] = {}
 
 
 class Journey:
@@ -133,7 +134,13 @@ class Journey:
 
     def step(self, attempt: Attempt) -> Step:
         """The attempt begins: its time runs."""
-        step = Step(attempt.number, attempt.target, self.choice, self._barred.copy(), self._stopwatch())
+        step = Step(
+            attempt.number,
+            attempt.target,
+            self.choice,
+            self._barred.copy() if self._barred else _NOBODY,
+            self._stopwatch(),
+        )
         step.hedge = attempt.hedge
         self.decision.steps.append(step)
         return step

@@ -82,14 +82,18 @@ class Guard(Policy, Protocol):
         ...
 
 
-def admit_all(policies: Sequence[Policy], attempt: Attempt, now: float, tickets: list[Ticket]) -> None:
-    """A ticket from each policy, into ``tickets``. If one refuses, those before it are there already: for whoever holds
-    them to settle.
-    """
-    for policy in policies:
-        ticket = policy.admit(attempt, now)
-        if ticket is not None:
-            tickets.append(ticket)
+def admit_all(policies: Sequence[Policy], attempt: Attempt, now: float) -> list[Ticket]:
+    """A ticket from each policy, or none: if one refuses, those before it are told that nothing happened."""
+    tickets: list[Ticket] = []
+    try:
+        for policy in policies:
+            ticket = policy.admit(attempt, now)
+            if ticket is not None:
+                tickets.append(ticket)
+    except BaseException:
+        settle_all(tickets, UNSENT, now)
+        raise
+    return tickets
 
 
 def settle_all(tickets: list[Ticket], ending: Ending, now: float) -> None:

@@ -46,9 +46,7 @@ def routes(decisions: Decisions, fresh: Callable[[], None]) -> APIRouter:
 
         def wanted(record: Record) -> bool:
             return (
-                model in (None, record.decision.model)
-                and target in (None, record.target)
-                and outcome in (None, record.outcome)
+                model in (None, record.model) and target in (None, record.target) and outcome in (None, record.outcome)
             )
 
         fresh()

@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Self
 
 from app.api.asgi import Message, Receive
+from router.shared_timer import SharedTimer
 
 GRACE_SECONDS = 0.1
 
@@ -32,31 +33,34 @@ def departure(message: Message) -> Exception:
 class ClientWatch:
     """``with`` it: inside, the current task is cancelled if the client goes; that leaves as ``ClientGone``."""
 
-    __slots__ = ("_listener", "_loop", "_receive", "_task", "_timer", "gone")
+    __slots__ = ("_grace", "_listener", "_loop", "_receive", "_task", "gone")
 
-    def __init__(self, receive: Receive, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, receive: Receive, loop: asyncio.AbstractEventLoop, grace: SharedTimer) -> None:
+        """``grace`` is one of GRACE_SECONDS."""
         self.gone: Exception | None = None
         self._receive = receive
         self._loop = loop
+        self._grace = grace
         self._listener: asyncio.Task[None] | None = None
 
     def __enter__(self) -> Self:
         task = asyncio.current_task(self._loop)
         assert task is not None  # noqa: S101 - a coroutine runs in a task
         self._task = task
-        self._timer = self._loop.call_later(GRACE_SECONDS, self._start)
+        self._grace.start(self)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._timer.cancel()
+        self._grace.stop(self)
         if self._listener is not None:
             self._listener.cancel()
         if self.gone and isinstance(error, asyncio.CancelledError) and self._task.uncancel() == 0:
             raise self.gone from None
 
-    def _start(self) -> None:
+    def expire(self) -> None:
+        """The grace is over: it does last long."""
         self._listener = self._loop.create_task(self._listen())
 
     async def _listen(self) -> None:

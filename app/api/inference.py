@@ -13,7 +13,7 @@ import structlog
 
 from app.api.asgi import Receive, Scope, Send
 from app.api.body import BodyLimits, read_body
-from app.api.client_watch import ClientGone, ClientWatch
+from app.api.client_watch import GRACE_SECONDS, ClientGone, ClientWatch
 from app.api.errors import DRAINING, ApiError, answer_for
 from app.api.exchange import Exchange
 from app.api.fields import check, parse_object
@@ -25,6 +25,7 @@ from router.errors import RequestRejected
 from router.experiments import assign
 from router.mirrors import Mirrors
 from router.ownership import Ownership, response_id_in
+from router.shared_timer import SharedTimer
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger("breakwater")
 
@@ -87,12 +88,12 @@ class Inference:
 
     async def _serve(self, exchange: Exchange, receive: Receive, send: Send) -> None:
         # Looked up once: on Python 3.11 each look-up is a system call.
-        loop = self._loop = self._loop or asyncio.get_running_loop()
+        loop = self._loop or self._start()
         body = await read_body(receive, exchange.headers.get(b"content-length"), self._limits, loop)
         exchange.bytes_in = len(body)
         call = self._call(exchange, body)
         del body
-        with ClientWatch(receive, loop):
+        with ClientWatch(receive, loop, self._grace):
             decision = exchange.decision = Decision()
             try:
                 reply = await self._dispatcher.open(call, decision)
@@ -106,6 +107,11 @@ class Inference:
             del call  # past the commit point nobody needs the request, and a stream may last long
             async with reply:
                 await send_reply(exchange, reply, send)
+
+    def _start(self) -> asyncio.AbstractEventLoop:
+        loop = self._loop = asyncio.get_running_loop()
+        self._grace = SharedTimer(loop, GRACE_SECONDS)
+        return loop
 
     def _call(self, exchange: Exchange, body: bytes) -> Call:
         """Raises ``ApiError`` 400."""

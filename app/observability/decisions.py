@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from app.api.exchange import Exchange
 from app.observability.ending import ending_of
 from providers import Usage
-from router import Decision, Pin, Route, Target
+from router import Decision, Pin, Priority, Route, Target
 from router.decision import Step
 from router.explain import Seen, considered
 from router.select.choose import Choice
@@ -26,15 +26,29 @@ Json = dict[str, Any]
 
 
 class Record(NamedTuple):
-    """``at`` is the wall clock at the start, in seconds; the other times are seconds from there."""
+    """What is kept of an exchange: little, and flat, since there are many of them. ``started``, ``first_byte`` and ``ended``
+    on the stopwatch, ``queued`` and ``waited`` in seconds; ``last`` is the choice that found nobody. No Decision and no
+    Exchange is kept alive by it.
+    """
 
-    decision: Decision
+    request_id: str
     route: Route
-    at: float
-    started: float
-    duration: float
-    first_byte: float | None
+    model: str
+    pin: Pin | None
+    priority: Priority
+    stream: bool
+    has_session: bool
+    tokens: int
+    queued: float
+    waited: float
+    reason: str | None
+    verdict: str | None
+    last: Choice | None
+    steps: Sequence[Step]
     path: str
+    started: float
+    first_byte: float | None
+    ended: float
     status: int
     target: str | None
     error: str | None
@@ -43,56 +57,72 @@ class Record(NamedTuple):
     experiment: str | None
 
     @property
+    def at(self) -> float:
+        """The wall clock at the start, in seconds."""
+        return time() - perf_counter() + self.started
+
+    @property
+    def tried(self) -> list[Step]:
+        """What x-attempts names: the attempts that were sent, the one that answered last."""
+        return sorted((step for step in self.steps if step.sent), key=lambda step: step.label == "200")
+
+    @property
     def outcome(self) -> str:
         """ok, error, truncated or cancelled, as in the metrics."""
-        return ending_of(self.status, self.end, self.error, tried=bool(self.decision.tried)).outcome
+        return ending_of(self.status, self.end, self.error, tried=bool(self.tried)).outcome
 
 
 class Decisions:
     """A listener that keeps the last ``most``. Of an id that came more than once, the latest."""
 
     def __init__(self, most: int) -> None:
-        self._exchanges: deque[Exchange] = deque(maxlen=most)
+        self._records: deque[Record] = deque(maxlen=most)
 
     @property
     def most(self) -> int:
-        return self._exchanges.maxlen or 0
+        return self._records.maxlen or 0
 
     def __call__(self, exchanges: Sequence[Exchange]) -> None:
-        self._exchanges.extend(
-            [each for each in exchanges if each.decision is not None and each.decision.route is not None]
-        )
+        for exchange in exchanges:
+            decision = exchange.decision
+            if decision is not None and decision.route is not None:
+                self._records.append(_record(exchange, decision, decision.route))
 
     def __len__(self) -> int:
-        return len(self._exchanges)
+        return len(self._records)
 
     def __iter__(self) -> Iterator[Record]:
         """The latest first."""
         told: set[str] = set()
-        for exchange in reversed(self._exchanges):
-            if exchange.request_id not in told:
-                told.add(exchange.request_id)
-                yield _record(exchange)
+        for record in reversed(self._records):
+            if record.request_id not in told:
+                told.add(record.request_id)
+                yield record
 
     def find(self, request_id: str) -> Record | None:
-        found = (each for each in reversed(self._exchanges) if each.request_id == request_id)
-        exchange = next(found, None)
-        return None if exchange is None else _record(exchange)
+        return next((record for record in reversed(self._records) if record.request_id == request_id), None)
 
 
-def _record(exchange: Exchange) -> Record:
-    decision = exchange.decision
-    assert decision is not None  # noqa: S101 - others are not kept
-    assert decision.route is not None  # noqa: S101 - nor those
-    started, first_byte = exchange.started, exchange.first_byte
+def _record(exchange: Exchange, decision: Decision, route: Route) -> Record:
     return Record(
-        decision,
-        decision.route,
-        time() - perf_counter() + started,
-        started,
-        exchange.ended - started,
-        None if first_byte is None else first_byte - started,
+        exchange.request_id,
+        route,
+        decision.model,
+        decision.pin,
+        decision.priority,
+        decision.stream,
+        decision.session is not None,
+        decision.tokens,
+        decision.queued,
+        decision.waited,
+        decision.reason,
+        decision.verdict,
+        decision.last,
+        tuple(decision.steps),
         exchange.path,
+        exchange.started,
+        exchange.first_byte,
+        exchange.ended,
         exchange.status,
         exchange.target,
         exchange.error,
@@ -105,63 +135,62 @@ def _record(exchange: Exchange) -> Record:
 def summary(record: Record) -> Json:
     """One line of a list."""
     return {
-        "request_id": record.decision.request_id,
+        "request_id": record.request_id,
         "time": iso(record.at),
-        "model": record.decision.model,
+        "model": record.model,
         "status": record.status,
         "outcome": record.outcome,
         "target": record.target,
-        "route_reason": record.decision.reason,
-        "attempts": [f"{tried.name}:{tried.label}" for tried in record.decision.tried],
-        "duration_ms": ms(record.duration),
+        "route_reason": record.reason,
+        "attempts": [f"{step.target.name_for(record.model)}:{step.label}" for step in record.tried],
+        "duration_ms": ms(record.ended - record.started),
         "error": record.error,
     }
 
 
 def described(record: Record) -> Json:
     """The whole record."""
-    decision, route = record.decision, record.route
+    first_byte, route = record.first_byte, record.route
     return {
-        "request_id": decision.request_id,
+        "request_id": record.request_id,
         "time": iso(record.at),
         "path": record.path,
-        "model": decision.model,
+        "model": record.model,
         "route": route.model,
         "strategy": route.strategy,
-        "stream": decision.stream,
-        "pin": pin_text(decision.pin),
-        "sticky": decision.pin is not None and decision.pin.sticky,
+        "stream": record.stream,
+        "pin": pin_text(record.pin),
+        "sticky": record.pin is not None and record.pin.sticky,
         "experiment": record.experiment,
-        "session": decision.session is not None,
-        "priority": decision.priority.name.lower(),
-        "estimated_tokens": decision.tokens,
-        "queued_ms": ms(decision.queued),
-        "steps": [_step(record, place) for place in range(len(decision.steps))],
+        "session": record.has_session,
+        "priority": record.priority.name.lower(),
+        "estimated_tokens": record.tokens,
+        "queued_ms": ms(record.queued),
+        "steps": [_step(record, place) for place in range(len(record.steps))],
         "nobody": _nobody(record),
         "result": {
             "status": record.status,
             "outcome": record.outcome,
             "target": record.target,
-            "route_reason": decision.reason,
-            "verdict": decision.verdict,
+            "route_reason": record.reason,
+            "verdict": record.verdict,
             "error": record.error,
             "end": record.end,
             "tokens_in": None if record.usage is None else record.usage.input_tokens,
             "tokens_out": None if record.usage is None else record.usage.output_tokens,
-            "duration_ms": ms(record.duration),
-            "first_byte_ms": None if record.first_byte is None else ms(record.first_byte),
-            "waited_ms": ms(decision.waited),
+            "duration_ms": ms(record.ended - record.started),
+            "first_byte_ms": None if first_byte is None else ms(first_byte - record.started),
+            "waited_ms": ms(record.waited),
         },
     }
 
 
 def _step(record: Record, place: int) -> Json:
     """``at_ms`` from the start of the request to the start of the attempt, its pause over."""
-    decision = record.decision
-    step = decision.steps[place]
+    step = record.steps[place]
     return {
         "number": step.number,
-        "target": step.target.name_for(decision.model),
+        "target": step.target.name_for(record.model),
         "at_ms": ms(step.began - record.started),
         "paused_ms": ms(step.paused),
         "hedge": step.hedge,
@@ -179,20 +208,19 @@ def _step(record: Record, place: int) -> Json:
 
 def _nobody(record: Record) -> list[Json] | None:
     """How the targets looked where none was left; None if it did not come to that."""
-    last = record.decision.last
+    last = record.last
     if last is None:
         return None
-    return [row(seen) for seen in _seen(record, last, len(record.decision.steps), None)]
+    return [row(seen) for seen in _seen(record, last, len(record.steps), None)]
 
 
 def _seen(record: Record, choice: Choice, place: int, step: Step | None) -> list[Seen]:
-    decision = record.decision
     tried: dict[Target, str] = {
-        earlier.target: earlier.label or earlier.refusal or "cancelled" for earlier in decision.steps[:place]
+        earlier.target: earlier.label or earlier.refusal or "cancelled" for earlier in record.steps[:place]
     }
     if step is not None and step.hedge:
-        tried[decision.steps[place - 1].target] = "still running"
-    return considered(record.route, decision.pin, choice, {} if step is None else step.barred, tried)
+        tried[record.steps[place - 1].target] = "still running"
+    return considered(record.route, record.pin, choice, {} if step is None else step.barred, tried)
 
 
 def row(seen: Seen) -> Json:

@@ -57,7 +57,9 @@ class Latency:
             return None
         bucket = kind.buckets[bisect_right(EDGES, tokens)]
         known = bucket.quantile(q) if bucket is not None else None
-        return known if known is not None else quantile_of_all([other for other in kind.buckets if other is not None], q)
+        return (
+            known if known is not None else quantile_of_all([other for other in kind.buckets if other is not None], q)
+        )
 
     def estimate(self, stream: bool, now: float) -> float:
         """Peak EWMA in seconds; 0.0 if nothing is known."""

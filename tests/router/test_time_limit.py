@@ -7,7 +7,7 @@ import asyncio
 import pytest
 from worlds import now, on_virtual_clock
 
-from router.time_limit import TimeLimit
+from router.time_limit import TimeLimit, within
 
 
 def limit(seconds: float) -> TimeLimit:
@@ -70,3 +70,62 @@ async def test_a_limit_that_has_passed_already_ends_the_first_wait():
     with pytest.raises(TimeoutError), limit(-1):
         await asyncio.sleep(9)
     assert now() == 0
+
+
+def timers() -> int:
+    return len([timer for timer in asyncio.get_running_loop()._scheduled if not timer.cancelled()])
+
+
+@on_virtual_clock
+async def test_what_does_not_wait_needs_no_timer():
+    async def answer() -> int:
+        assert timers() == 0
+        return 7
+
+    assert await within(2, answer(), asyncio.get_running_loop()) == 7
+
+
+@on_virtual_clock
+async def test_what_waits_is_limited_and_its_result_and_its_errors_pass():
+    async def slow(seconds: float) -> str:
+        for _ in range(2):
+            await asyncio.sleep(seconds / 2)
+        return "done"
+
+    async def fails() -> None:
+        await asyncio.sleep(1)
+        raise ZeroDivisionError
+
+    loop = asyncio.get_running_loop()
+    assert await within(2, slow(1), loop) == "done"
+    with pytest.raises(ZeroDivisionError):
+        await within(2, fails(), loop)
+    began = now()
+    with pytest.raises(TimeoutError):
+        await within(2, slow(9), loop)
+    assert now() - began == 2
+    assert timers() == 0
+
+
+@on_virtual_clock
+async def test_a_cancellation_reaches_what_waits():
+    told: list[str] = []
+
+    async def waits() -> None:
+        try:
+            await asyncio.sleep(9)
+        except asyncio.CancelledError:
+            told.append("cancelled")
+            raise
+
+    loop = asyncio.get_running_loop()
+    task = loop.create_task(within_as_coroutine(waits(), loop))
+    await asyncio.sleep(1)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert (told, timers()) == (["cancelled"], 0)
+
+
+async def within_as_coroutine(waiting, loop):
+    await within(2, waiting, loop)

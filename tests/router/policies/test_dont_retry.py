@@ -134,9 +134,9 @@ def test_a_stream_counts_when_it_begins_and_as_a_failure_when_it_breaks_off():
     for ticket in tickets:
         ticket.begun(0.5, 1.0)
     for ticket in tickets[:10]:
-        ticket.settle(FAULT, 2.0)
+        ticket.settle(FAULT._replace(midway=True), 2.0)
     assert not policy.active("m", 2.0)
-    tickets[10].settle(FAULT, 3.0)
+    tickets[10].settle(FAULT._replace(midway=True), 3.0)
     assert policy.active("m", 3.0)
 
 

@@ -120,7 +120,7 @@ def test_a_failure_never_looks_like_a_fast_answer(load, live, attempt, failure, 
 def test_an_answer_that_breaks_off_began_when_it_began(load, live, attempt):
     ticket = load.admit(attempt, 0.0)
     ticket.begun(0.5, 0.5)
-    ticket.settle(failed(ServerFault("cut", status=None)), 0.5)
+    ticket.settle(failed(ServerFault("cut", status=None))._replace(midway=True), 0.5)
     assert live.latency.estimate(stream=True, now=0.5) == pytest.approx(0.5)
 
 

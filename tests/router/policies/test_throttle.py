@@ -32,6 +32,7 @@ def failed(failure) -> Ending:
 
 
 FULL = failed(Overloaded("full", status=529))
+REJECTED = failed(Rejected("wrong", status=400, body=b"{}"))
 
 
 def throttle(**settings) -> Throttle:
@@ -99,8 +100,8 @@ def test_only_overload_counts_against_a_target(ending, share):
 
 @pytest.mark.parametrize(
     ("ending", "calls"),
-    [(OK, 1), (failed(ServerFault("no", status=500)), 1), (FULL, 1), (IGNORED, 0), (UNSENT, 0)],
-    ids=["ok", "fault", "overload", "ignored", "unsent"],
+    [(REJECTED, 1), (failed(ServerFault("no", status=500)), 1), (FULL, 1), (IGNORED, 0), (UNSENT, 0)],
+    ids=["rejected", "fault", "overload", "ignored", "unsent"],
 )
 def test_what_is_ignored_or_was_never_sent_does_not_count(ending, calls):
     limited = throttle()
@@ -115,7 +116,7 @@ def test_a_call_counts_once_and_at_its_first_content(ending):
     assert limited.describe(1.0)["calls"] == 0
     ticket.begun(1.0, 1.0)
     assert limited.describe(1.0) == {"enabled": True, "share": 0.0, "calls": 1, "overloads": 0}
-    ticket.settle(ending, 2.0)
+    ticket.settle(ending._replace(midway=True), 2.0)
     assert limited.describe(2.0) == {"enabled": True, "share": 0.0, "calls": 1, "overloads": 0}
 
 
