@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from time import perf_counter
 
-from app.settings import RouteSettings, Settings, TargetSettings
+from app.settings import ANY_MODEL, RouteSettings, Settings, TargetSettings
 from app.settings.in_force import (
     TargetPolicies,
     experiments_of,
@@ -42,8 +42,6 @@ from router.policies.throttle import Throttle
 from router.policy import Policy
 from router.probing import Probe, Prober
 from router.types import Mirror
-
-ANY_MODEL = "*"
 
 
 @dataclass(slots=True)
@@ -151,11 +149,13 @@ class _Targets:
     def route(self, entry: RouteSettings) -> Route:
         retry, timeouts = retry_of(self._settings, entry), timeouts_of(self._settings, entry)
         policies = [target_policies(self._settings, entry, target) for target in entry.targets]
-        targets = [self._target(target, own, retry) for target, own in zip(entry.targets, policies, strict=True)]
+        targets = [self._target(entry, target, own, retry) for target, own in zip(entry.targets, policies, strict=True)]
         self._join(targets, policies[0].breaker.max_ejected)
         mirror = None
         if entry.mirror is not None:
-            mirrored = Target(self._providers[entry.mirror.provider], entry.mirror.model, timeouts=timeouts)
+            mirrored = Target(
+                self._providers[entry.mirror.provider], entry.upstream_model(entry.mirror), timeouts=timeouts
+            )
             mirror = Mirror(mirrored, entry.mirror.share)
         return Route(
             entry.model,
@@ -179,11 +179,11 @@ class _Targets:
     def _is_shared(self, target: Target) -> bool:
         return self._previous is not None and self._previous.lives.get(target.id) is target.live
 
-    def _target(self, entry: TargetSettings, policies: TargetPolicies, retry: Retry) -> Target:
+    def _target(self, route: RouteSettings, entry: TargetSettings, policies: TargetPolicies, retry: Retry) -> Target:
         provider = self._providers[entry.provider]
         target = Target(
             provider,
-            entry.model,
+            route.upstream_model(entry),
             weight=entry.weight,
             tier=entry.tier,
             price=price_of(entry),

@@ -125,6 +125,10 @@ class Misconfigured(ProviderError):
     same_target = False
 
 
+class UnknownModel(Misconfigured):
+    """The upstream says that it has no such model, which it will say to everybody."""
+
+
 class Rejected(ProviderError):
     """``body`` is the upstream's own words in JSON, and ``headers`` what travels with them, for the client."""
 

@@ -21,6 +21,7 @@ from providers.errors import (
     RateLimited,
     Rejected,
     ServerFault,
+    UnknownModel,
 )
 from providers.parse_json import parse_json
 
@@ -32,6 +33,7 @@ _QUOTA_CODES = frozenset(
         "enforced_spend_limit_reached",
     }
 )
+_UNKNOWN_MODEL = re.compile(r"\bmodel\b.*\b(does not exist|not found)\b", re.IGNORECASE | re.DOTALL)
 _ERROR_STATUS = re.compile(r"[45][0-9]{2}")
 _REJECTED = frozenset({400, 413, 422})
 _TRAVELLING = frozenset(
@@ -62,7 +64,8 @@ def from_status(status: int, headers: Mapping[str, str], body: bytes, name: str)
         return _rejected(status, headers, body, said)
     if status in _MISCONFIGURED:
         said = f"{name} {_MISCONFIGURED[status]} ({status})"
-        return Misconfigured(said, status=status, should_retry=should_retry)
+        kind = UnknownModel if status == 404 and _is_unknown_model(body) else Misconfigured
+        return kind(said, status=status, should_retry=should_retry)
     if 300 <= status < 400:
         return Misconfigured(f"{said}: redirects are not followed", status=status, should_retry=should_retry)
     if status == 429:
@@ -71,8 +74,10 @@ def from_status(status: int, headers: Mapping[str, str], body: bytes, name: str)
             return QuotaExhausted(said, status=status, retry_after=retry_after, should_retry=should_retry)
         limits = {name: value for name, value in travelling(headers).items() if name.startswith("x-ratelimit-")}
         return RateLimited(said, status=status, retry_after=retry_after, should_retry=should_retry, headers=limits)
-    kind = Overloaded if status in (503, 529) else ServerFault
-    return kind(said, status=status, retry_after=retry_after, should_retry=should_retry)
+    overloaded = status in (503, 529)
+    return (Overloaded if overloaded else ServerFault)(
+        said, status=status, retry_after=retry_after, should_retry=should_retry
+    )
 
 
 def _rejected(status: int, headers: Mapping[str, str], body: bytes, said: str) -> Rejected:
@@ -157,6 +162,12 @@ def _json(body: bytes) -> Any:
 def _member(error: Any, name: str) -> int | str | None:
     value = error.get(name) if isinstance(error, dict) else None
     return value if isinstance(value, int | str) else None
+
+
+def _is_unknown_model(body: bytes) -> bool:
+    """A 404 may as well mean the path, or an id in the request; vLLM has no code for it, and older ones no ``error``."""
+    error = _error_in(body) or _json(body)
+    return _member(error, "code") == "model_not_found" or bool(_UNKNOWN_MODEL.search(str(_member(error, "message"))))
 
 
 def _is_quota(error: Any) -> bool:

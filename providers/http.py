@@ -41,16 +41,19 @@ class Upstream:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closed = False
 
-    async def post(self, path: str, body: bytes, headers: Mapping[str, str], connect_timeout: float) -> Answer:
+    async def post(
+        self, path: str, body: bytes, headers: Mapping[str, str], connect_timeout: float, *, final: bool = False
+    ) -> Answer:
         """Send JSON; return when status and headers have come. The caller closes the answer.
 
-        ``headers`` have lower-case names. Raises ``ProviderError``.
+        ``headers`` have lower-case names; ``final``: the connection ends with this answer. Raises ``ProviderError``.
         """
         start = self._posts.get(path)
         if start is None:
             start = self._posts[path] = self._start("POST", f"/{path}") + "Content-Type: application/json\r\n"
-        head = self._head(start, headers.items(), f"Content-Length: {len(body)}\r\n\r\n")
-        answer = (await self.connection(connect_timeout)).send(head, body)
+        close = "Connection: close\r\n" if final else ""
+        head = self._head(start, headers.items(), f"{close}Content-Length: {len(body)}\r\n\r\n")
+        answer = (await self.connection(connect_timeout)).send(head, body, final=final)
         try:
             await answer.begin()
         except Disconnected:

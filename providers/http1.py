@@ -55,6 +55,7 @@ class Connection(asyncio.BufferedProtocol):  # noqa: PLR0904 - what asyncio call
         self._headless = False
         self._interim = False
         self._last = False
+        self._final = False
         self._paused = False
         self._draining: asyncio.TimerHandle | None = None
         self._writable: asyncio.Future[None] | None = None
@@ -63,13 +64,16 @@ class Connection(asyncio.BufferedProtocol):  # noqa: PLR0904 - what asyncio call
 
     # Sending.
 
-    def send(self, head: bytes, body: bytes = b"", *, no_body: bool = False, more: bool = False) -> Answer:
+    def send(
+        self, head: bytes, body: bytes = b"", *, no_body: bool = False, more: bool = False, final: bool = False
+    ) -> Answer:
         """Begin a request; ``head`` ends with its empty line. ``no_body``: the answer to it has none (HEAD).
 
-        ``more``: the rest of the body follows by ``write``.
+        ``more``: the rest of the body follows by ``write``; ``final``: no other request follows.
         """
         answer = self._answer = Answer(self)
         self._sending = more
+        self._final = final
         self._headers = {}
         self._received = 0
         self._headless = no_body
@@ -242,7 +246,7 @@ class Connection(asyncio.BufferedProtocol):  # noqa: PLR0904 - what asyncio call
         self.resume_reading()
         if self._sending or self._transport.get_write_buffer_size():
             self._transport.abort()  # it answered without having heard it all, and may never read the rest
-        elif self._last or not self._parser.should_keep_alive():
+        elif self._last or self._final or not self._parser.should_keep_alive():
             self._transport.close()
         else:
             self._released(self)

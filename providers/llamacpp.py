@@ -8,9 +8,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from providers.openai_compatible import HttpOptions
+from providers.openai_compatible import HttpOptions, OpenAICompatible
 
 
 @dataclass(frozen=True, slots=True)
 class LlamaCppOptions(HttpOptions):
     base_url: str = "http://127.0.0.1:8081/v1"
+
+
+class LlamaCpp(OpenAICompatible):
+    # It closes the connection after each stream without a word, and a request that is sent in that moment is lost.
+    reuses_after_stream = False
+    # Its list of models is there already while the model is still being loaded.
+    probed_path = "health"

@@ -57,6 +57,10 @@ class HttpOptions:
 class OpenAICompatible:
     """A provider over HTTP. Holds a pool of connections and nothing about any request."""
 
+    # Whether a connection that has carried a stream may carry another request; and the path that a probe asks for.
+    reuses_after_stream = True
+    probed_path = "models"
+
     def __init__(self, name: str, options: HttpOptions) -> None:
         self.name = name
         headers = dict(options.headers)
@@ -68,7 +72,8 @@ class OpenAICompatible:
         body = request.body if request.fields.get("model") == model else with_model(request.body, model)
         if counts_unasked(request):
             body = with_usage(body)
-        response = await self._upstream.post(request.endpoint, body, request.headers, connect_timeout)
+        final = request.stream and not self.reuses_after_stream
+        response = await self._upstream.post(request.endpoint, body, request.headers, connect_timeout, final=final)
         try:
             await self._check(response, request)
         except BaseException:
@@ -81,8 +86,8 @@ class OpenAICompatible:
         return await Forwarding.begin(self._upstream, outgoing, patience)
 
     async def probe(self, connect_timeout: float) -> None:
-        """The list of models costs nothing; whatever the answer is, below 500 somebody is there."""
-        response = await self._upstream.get("models", connect_timeout)
+        """``probed_path`` costs nothing; whatever the answer is, below 500 somebody is there."""
+        response = await self._upstream.get(self.probed_path, connect_timeout)
         status = response.status
         response.close()
         if status >= 500:

@@ -13,7 +13,7 @@ from typing import Any
 
 from providers.base import Provider
 from providers.echo import Echo, EchoOptions
-from providers.llamacpp import LlamaCppOptions
+from providers.llamacpp import LlamaCpp, LlamaCppOptions
 from providers.mock import Mock, MockOptions
 from providers.openai_compatible import HttpOptions, OpenAICompatible
 from providers.vllm import VLLMOptions
@@ -23,10 +23,13 @@ ENTRY_POINTS = "breakwater.providers"
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """``options`` is a dataclass whose fields are the settings of this kind; ``build`` takes a name and options."""
+    """``options`` is a dataclass whose fields are the settings of this kind; ``build`` takes a name and options. ``queues``:
+    what is too much for it waits there, and is not refused.
+    """
 
     options: type[Any]
     build: Callable[[str, Any], Provider]
+    queues: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +40,8 @@ class OpenAIOptions(HttpOptions):
 BUILT_IN: Mapping[str, Kind] = {
     "openai": Kind(OpenAIOptions, OpenAICompatible),
     "openai-compatible": Kind(HttpOptions, OpenAICompatible),
-    "vllm": Kind(VLLMOptions, OpenAICompatible),
-    "llamacpp": Kind(LlamaCppOptions, OpenAICompatible),
+    "vllm": Kind(VLLMOptions, OpenAICompatible, queues=True),
+    "llamacpp": Kind(LlamaCppOptions, LlamaCpp, queues=True),
     "mock": Kind(MockOptions, Mock),
     "echo": Kind(EchoOptions, Echo),
 }

@@ -18,11 +18,13 @@ from functools import partial
 from providers import Chunk, ProviderError, Stream
 from providers.errors import Empty, TimedOut
 from router.decision import Decision, Step
-from router.errors import DeadlineExceeded, Refused, RouterError
+from router.errors import DeadlineExceeded, Refused, RouterError, Shed
 from router.events import AttemptEnded, AttemptStarted, Committed, Events, RetryRefused
+from router.events import Shed as TurnedAway
 from router.gate import Gate
 from router.hedging import hedged
 from router.journey import Journey
+from router.policies.shed import LABELS
 from router.policy import IGNORED, UNSENT, Ending, Policy, Ticket, admit_all, settle_all
 from router.reply import Reply
 from router.routes import Routes
@@ -91,6 +93,8 @@ class Dispatcher:
                     return reply
         except RouterError as error:
             journey.over(error)
+            if held and isinstance(error, Shed):  # who is not in yet was turned away by the gate, which has told it
+                self._emit_shed(call, error, loop.time())
             error.storm = self.storming(route.model, loop.time())
             raise
         finally:
@@ -181,6 +185,9 @@ class Dispatcher:
             assert self._loop is not None  # noqa: S101 - something runs
             timer = self._timers[seconds] = SharedTimer(self._loop, seconds)
         return timer
+
+    def _emit_shed(self, call: Call, shed: Shed, now: float) -> None:
+        self.events.emit(TurnedAway(now, call.request.id, call.model, LABELS[call.priority], shed.cause))
 
     def _emit_refused(self, attempt: Attempt, refusal: Refused, now: float) -> None:
         if refusal.final and attempt.after is not None:

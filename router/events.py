@@ -21,7 +21,7 @@ class Admitted(NamedTuple):
 
 
 class Shed(NamedTuple):
-    """A call was turned away by the gate. ``reason`` is a bounded label."""
+    """A call was turned away: by the gate, or when it was in and every target was full. ``reason`` is a bounded label."""
 
     at: float
     request_id: str

@@ -3,7 +3,7 @@
 It drives the same ``Journey`` as the dispatcher does, on a clock of its own, and fails each attempt itself. So the targets,
 the draws and their order are those that the call would meet as things are now; and no ticket is taken, nothing is sent,
 nothing counts. What only a ticket can tell (how large the attempt is for its target's limit, how many retries of others
-run) is not foreseen.
+run, how much a route's retry throttle has left) is not foreseen; nor are hedges, since nobody is silent here.
 """
 
 from __future__ import annotations
@@ -11,13 +11,15 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from math import inf
 from typing import Any, Literal, NamedTuple, cast
 
 from providers.errors import ServerFault
 from router.decision import Decision
 from router.errors import Refused, RouterError
 from router.journey import Journey
-from router.policies.deadline import FASTEST, USUAL
+from router.policies.attempt_cap import AttemptCap
+from router.policies.deadline import Deadline
 from router.policies.retry_budget import is_displaced
 from router.policies.shed import CALM, outranked
 from router.select.choose import Choice, rank
@@ -98,20 +100,18 @@ def explain(call: Call, route: Route, outlook: Outlook, *, seed: int, now: float
 def _follow(journey: Journey, clock: _Still, outlook: Outlook, chain: list[Link]) -> str:
     """Fill the chain; the result is the reason why a rule ends it. Raises ``RouterError`` where no target is left."""
     route, began = journey.route, clock.now
-    spent: Counter[Live] = Counter()
+    rules = _Rules(outlook)
     while True:
         attempt = journey.next_attempt()
         assert attempt is not None  # noqa: S101 - nobody here takes the room that another has seen
-        left = attempt.deadline - max(attempt.starts, clock.now)
-        if left <= 0:
-            return "deadline"
         step = journey.step(attempt)
-        if _is_too_slow(attempt, left):
-            journey.refused(step, attempt, Refused("deadline"))
+        try:
+            rules.admit(attempt, clock.now)
+        except Refused as refusal:
+            if refusal.final:
+                return refusal.reason
+            journey.refused(step, attempt, refusal)
             continue
-        end = _refusal(attempt, outlook, spent, clock.now)
-        if end is not None:
-            return end
         clock.now = max(clock.now, attempt.starts)
         journey.sent(step)
         seen = considered(route, attempt.call.pin, step.choice, step.barred, _labels(journey.decision))
@@ -125,6 +125,7 @@ def _follow(journey: Journey, clock: _Still, outlook: Outlook, chain: list[Link]
         )
         chain.append(link)
         journey.failed(step, attempt, ServerFault("assumed", status=ASSUMED_STATUS))
+        rules.failed(attempt, clock.now)
 
 
 def at_the_gate(
@@ -213,31 +214,39 @@ _ENDS = {
 }
 
 
-def _is_too_slow(attempt: Attempt, left: float) -> bool:
-    """As ``Deadline`` has it, but for the one first attempt in a while that goes all the same."""
-    stream, target = attempt.call.request.stream, attempt.target
-    if left >= (target.timeouts.first_token if stream else target.timeouts.attempt):
-        return False
-    quantile = FASTEST if attempt.after is None else USUAL
-    needed = target.live.latency.quantile(quantile, stream, attempt.prompt)
-    return needed is not None and needed > left
+class _Rules:
+    """The dispatcher's, in its order, of those that can be asked without taking anything, or looked at."""
 
+    def __init__(self, outlook: Outlook) -> None:
+        self._outlook = outlook
+        self._cap = AttemptCap()
+        self._deadline = Deadline()  # of its own: it takes note of whom it refuses
+        self._spent: Counter[Live] = Counter()
+        self._failed: dict[Live, float] = {}
 
-def _refusal(attempt: Attempt, outlook: Outlook, spent: Counter[Live], now: float) -> str | None:
-    """The first rule that would end the call here, of those that can be looked at, in the dispatcher's order."""
-    retry, after = attempt.route.retry, attempt.after
-    if after is None:
-        return None
-    if outlook.storming(attempt.route.model, now):
-        return "dont_retry"
-    if attempt.number > retry.max_attempts:
-        return "max_attempts"
-    if retry.budget.enabled and not is_displaced(attempt, now):
-        balance = outlook.balance(after.live, now)
-        if balance is not None and balance <= spent[after.live]:
-            return "rate_budget"
-        spent[after.live] += 1
-    return None
+    def admit(self, attempt: Attempt, now: float) -> None:
+        """Raises ``Refused``."""
+        route, after = attempt.route, attempt.after
+        self._cap.admit(attempt, now)
+        self._deadline.admit(attempt, now)
+        if after is None:
+            return
+        if route.retry.dont_retry.enabled and self._outlook.storming(route.model, now):
+            raise Refused("dont_retry", final=True)
+        if not route.retry.budget.enabled or self._is_displaced(attempt, now):
+            return
+        balance = self._outlook.balance(after.live, now)
+        if balance is not None and balance <= self._spent[after.live]:
+            raise Refused("rate_budget", final=True)
+        self._spent[after.live] += 1
+
+    def failed(self, attempt: Attempt, now: float) -> None:
+        self._failed[attempt.target.live] = now
+
+    def _is_displaced(self, attempt: Attempt, now: float) -> bool:
+        """A target that fails in this chain is not one that is well."""
+        failed_at = self._failed.get(attempt.target.live, -inf)
+        return is_displaced(attempt, now) and now - failed_at >= attempt.route.retry.budget.ttl
 
 
 class _Imagined(Journey):

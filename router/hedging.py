@@ -24,11 +24,22 @@ async def hedged(journey: Journey, attempt: Attempt, run: Run) -> Reply | None:
     delay = patience(attempt, journey.route.hedge)
     if delay is None:
         return await run(journey, attempt)
+    decision = journey.decision
+    waited, before = decision.waited, len(decision.steps)
+    try:
+        return await _both(journey, attempt, run, delay)
+    finally:
+        steps = decision.steps[before:]
+        if len(steps) > 1:  # both waited at once, and that is waited once
+            began = min(step.began - step.paused for step in steps)
+            decision.waited = waited + max(step.began + step.seconds for step in steps) - began
+
+
+async def _both(journey: Journey, attempt: Attempt, run: Run, delay: float) -> Reply | None:
     loop = journey.loop
-    waited, began = journey.decision.waited, loop.time()
     tasks = [loop.create_task(run(journey, attempt))]
     try:
-        await asyncio.wait(tasks, timeout=max(0.0, attempt.starts - began) + delay)
+        await asyncio.wait(tasks, timeout=max(0.0, attempt.starts - loop.time()) + delay)
         hedge = None if tasks[0].done() else journey.next_hedge(attempt)
         if hedge is not None:
             tasks.append(loop.create_task(run(journey, hedge)))
@@ -45,8 +56,6 @@ async def hedged(journey: Journey, attempt: Attempt, run: Run) -> Reply | None:
             await winner.aclose()
         raise
     journey.won = False
-    if len(tasks) > 1:  # both waited at once, and that is waited once
-        journey.decision.waited = waited + loop.time() - began
     return None if winner is None else _told(journey, winner)
 
 

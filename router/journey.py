@@ -27,6 +27,7 @@ from router.types import Attempt, Call, Route, Target, Tried
 # Beyond this no client waits either: the official SDKs give up. Another target may still serve the call.
 MAX_RETRY_AFTER_SECONDS = 120.0
 FULL = frozenset({AT_LIMIT, "throttled"})
+RUNNING = "still running"
 # How often a call may go back to the queue for room that was gone when it came.
 MAX_WAITS = 3
 _NOBODY: Mapping[Target, str] = {}
@@ -124,7 +125,7 @@ class Journey:
 
     def next_hedge(self, running: Attempt) -> Attempt | None:
         """Beside an attempt that runs: at another target, now; None if there is none."""
-        self._barred[running.target] = "running"
+        self._barred[running.target] = RUNNING
         choice = self.choice = self._choose()
         del self._barred[running.target]
         target = choice.target
@@ -141,7 +142,9 @@ class Journey:
             self._barred.copy() if self._barred else _NOBODY,
             self._stopwatch(),
         )
-        step.hedge = attempt.hedge
+        if attempt.hedge and attempt.after is not None:
+            step.hedge = True
+            step.barred = {**step.barred, attempt.after: RUNNING}
         self.decision.steps.append(step)
         return step
 

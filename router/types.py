@@ -90,10 +90,10 @@ class Target:
     price: float | None = None
     timeouts: Timeouts = field(default_factory=Timeouts)
     live: Live = field(default_factory=Live)
+    id: str = field(init=False)
 
-    @property
-    def id(self) -> str:
-        return f"{self.provider.name}/{self.model or '*'}"
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "id", self.name_for("*"))
 
     def name_for(self, model: str) -> str:
         """provider/model for a call that asked for ``model``."""

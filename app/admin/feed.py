@@ -151,6 +151,8 @@ class _Stream(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         with self._feed.watching(self._kinds) as watcher:
+            if scope["exchange"].method == "HEAD":  # the edge has made it a GET, and the server leaves the body out
+                watcher.end("closed", "the headers are all that was asked for")
             await StreamingResponse(watcher, media_type="text/event-stream")(scope, receive, send)
 
 

@@ -18,7 +18,8 @@ from app.admin.audit import Audit
 from app.admin.bodies import read_object
 from app.admin.clock import read
 from app.api.errors import ApiError
-from app.wiring import ANY_MODEL, Gateway
+from app.settings import ANY_MODEL
+from app.wiring import Gateway
 from router import Route, Routes, Target
 from router.events import WeightsChanged
 

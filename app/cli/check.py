@@ -16,6 +16,7 @@ from rich.tree import Tree
 
 from app.cli.failing import fail
 from app.settings import (
+    ANY_MODEL,
     Examined,
     Loaded,
     Problem,
@@ -29,7 +30,6 @@ from app.settings import (
 )
 from app.settings.schema import schema
 
-ANY_MODEL = "*"
 COLOURS = {"error": "red", "warning": "yellow"}
 
 
@@ -111,13 +111,13 @@ def _add_route(tree: Tree, route: RouteSettings, settings: Settings) -> None:
         twig = branch.add(f"tier {tier}")
         whole = sum(target.weight for target in targets)
         for target in targets:
-            twig.add(_target_line(target, whole, route.model, providers[target.provider]))
+            twig.add(_target_line(target, whole, route.id_of(target), providers[target.provider]))
 
 
-def _target_line(target: TargetSettings, whole: float, model: str, provider: ProviderSettings) -> Text:
+def _target_line(target: TargetSettings, whole: float, target_id: str, provider: ProviderSettings) -> Text:
     share = f"{target.weight / whole:6.1%}" if target.weight else "   pin"  # reached by a pin only
     where = f"  {provider.kind} {getattr(provider.options, 'base_url', '')}".rstrip()
-    return Text.assemble((share, "green"), f"  {target.provider}/{target.model or model}", (where, "dim"))
+    return Text.assemble((share, "green"), f"  {target_id}", (where, "dim"))
 
 
 def _counted(number: int, what: str) -> str:

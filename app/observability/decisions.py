@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from time import perf_counter, time
 from typing import Any, NamedTuple
@@ -202,7 +202,7 @@ def _step(record: Record, place: int) -> Json:
         "refusal": step.refusal,
         "in_flight": step.in_flight,
         "limit": finite(step.limit),
-        "targets": [row(seen) for seen in _seen(record, step.choice, place, step)],
+        "targets": [row(seen) for seen in _seen(record, step.choice, place, step.barred)],
     }
 
 
@@ -211,16 +211,12 @@ def _nobody(record: Record) -> list[Json] | None:
     last = record.last
     if last is None:
         return None
-    return [row(seen) for seen in _seen(record, last, len(record.steps), None)]
+    return [row(seen) for seen in _seen(record, last, len(record.steps), {})]
 
 
-def _seen(record: Record, choice: Choice, place: int, step: Step | None) -> list[Seen]:
-    tried: dict[Target, str] = {
-        earlier.target: earlier.label or earlier.refusal or "cancelled" for earlier in record.steps[:place]
-    }
-    if step is not None and step.hedge:
-        tried[record.steps[place - 1].target] = "still running"
-    return considered(record.route, record.pin, choice, {} if step is None else step.barred, tried)
+def _seen(record: Record, choice: Choice, place: int, barred: Mapping[Target, str]) -> list[Seen]:
+    tried = {earlier.target: earlier.label or earlier.refusal or "cancelled" for earlier in record.steps[:place]}
+    return considered(record.route, record.pin, choice, barred, tried)
 
 
 def row(seen: Seen) -> Json:

@@ -8,6 +8,7 @@ Reads no environment by itself and makes no objects of the running gateway.
 
 from app.settings.load import Examined, Loaded, examine, installed_kinds, load
 from app.settings.model import (
+    ANY_MODEL,
     AdminSettings,
     DefaultsSettings,
     PassthroughSettings,
@@ -21,6 +22,7 @@ from app.settings.model import (
 from app.settings.problems import Problem, SettingsError
 
 __all__ = [
+    "ANY_MODEL",
     "AdminSettings",
     "DefaultsSettings",
     "Examined",

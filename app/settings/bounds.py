@@ -101,16 +101,18 @@ def _conflicts(settings: Settings, draft: Draft, levels: Levels) -> Iterator[Fin
     first: dict[str, tuple[int, Level]] = {}
     told: set[Location] = set()
     for n, targets in enumerate(levels.targets):
-        for target, level in zip(settings.routes[n].targets, targets, strict=True):
-            known, other = first.setdefault(target.id, (n, level))
-            for name in _differing(level, other) if known != n and target.id else ():
+        route = settings.routes[n]
+        for target, level in zip(route.targets, targets, strict=True):
+            target_id = route.id_of(target)
+            known, other = first.setdefault(target_id, (n, level))
+            for name in _differing(level, other) if known != n and target_id else ():
                 at = _own_place(level, name)
                 if at not in told:
                     told.add(at)
                     section, _, key = name.rpartition(".")
                     told_here, told_there = _value(level[name]), _value(other[name])
                     place = draft.where(_own_place(other, name))
-                    message = f'"{target.id}" has one `{section}` for all routes, but {key} is {told_here} here'
+                    message = f'"{target_id}" has one `{section}` for all routes, but {key} is {told_here} here'
                     yield at, f"{message} and {told_there} at {place}; give it in `defaults`, or alike in both"
 
 

@@ -42,7 +42,7 @@ def _duplicates(settings: Settings, draft: Draft) -> Iterator[Finding]:
     routes = [(("routes", n, "model"), route.model) for n, route in enumerate(settings.routes)]
     yield from twice("route for model", routes, draft.where)
     for n, route in enumerate(settings.routes):
-        targets = [(("routes", n, "targets", m), target.id) for m, target in enumerate(route.targets)]
+        targets = [(("routes", n, "targets", m), route.id_of(target)) for m, target in enumerate(route.targets)]
         yield from twice("target", targets, draft.where)
 
 

@@ -146,7 +146,7 @@ DESCRIPTIONS: Mapping[str, Mapping[str, str]] = {
     },
     "ConcurrencySettings": {
         "enabled": "Whether there is a limit.",
-        "algorithm": "aimd learns from overload (remote APIs), gradient from the time to first token (own servers).",
+        "algorithm": "aimd learns from overload, gradient from the time to first token. auto: gradient for vllm and llamacpp, else aimd.",
         "initial": "Requests of typical size at once, to begin with. Left out: none until the first overload, or 20.",
         "min": "The limit never falls below this many requests.",
         "max": "The limit never grows beyond this many requests.",

@@ -10,6 +10,7 @@ from typing import Any
 
 from app.settings.model import RouteSettings, Settings, TargetSettings
 from app.settings.section import Section
+from providers import kinds
 from router.config import (
     Backoff,
     Breaker,
@@ -62,10 +63,19 @@ def target_policies(settings: Settings, route: RouteSettings, target: TargetSett
     return TargetPolicies(
         timeouts_of(settings, route, target),
         Breaker(**_merged("breaker", *levels)),
-        Concurrency(**_merged("concurrency", *levels)),
+        _concurrency(settings, target.provider, _merged("concurrency", *levels)),
         Throttle(**_merged("throttle", *levels)),
         Probing(**_merged("probing", *levels)),
     )
+
+
+def _concurrency(settings: Settings, provider: str, values: dict[str, Any]) -> Concurrency:
+    """Whoever queues what is too much shows it by the time to first token, and whoever refuses it by refusing."""
+    if values["algorithm"] == "auto":
+        known = kinds()
+        queues = any(known[given.kind].queues for given in settings.providers if given.name == provider)
+        values["algorithm"] = "gradient" if queues else "aimd"
+    return Concurrency(**values)
 
 
 def hedge_of(route: RouteSettings) -> Hedge | None:

@@ -49,7 +49,11 @@ def _same_server(settings: Settings, draft: Draft) -> Iterator[Finding]:
             if not hasattr(own, "base_url"):
                 continue
             server = _server(own.base_url)
-            key = (server, target.model or route.model, *(repr(getattr(own, name, None)) for name in secret_names(own)))
+            key = (
+                server,
+                route.upstream_model(target),
+                *(repr(getattr(own, name, None)) for name in secret_names(own)),
+            )
             if first.setdefault(key, m) != m:
                 other = draft.where(("routes", n, "targets", first[key]))
                 message = f"the same server, model and key as the target at {other}"

@@ -46,6 +46,8 @@ from app.settings.section import Reading, Section
 from app.settings.traffic import ExperimentSettings, HedgeSettings, MirrorSettings, PriceSettings, Strategy
 from providers import Kind, kinds
 
+ANY_MODEL = "*"
+
 
 def _kinds(info: ValidationInfo) -> Mapping[str, Kind]:
     return info.context.kinds if isinstance(info.context, Reading) else kinds()
@@ -108,7 +110,7 @@ class ProviderSettings(Section):
 
 
 class TargetSettings(Section):
-    """``model`` None passes on the name that the client asked for; ``weight`` 0 is reached by a pin only."""
+    """``model`` None is the route's, see ``RouteSettings.upstream_model``; ``weight`` 0 is reached by a pin only."""
 
     provider: Text
     model: ModelName | None = None
@@ -121,14 +123,9 @@ class TargetSettings(Section):
     throttle: ThrottleOverrides | None = None
     probing: ProbingOverrides | None = None
 
-    @property
-    def id(self) -> str:
-        """As the running target is called: provider/model. "" if the provider could not be read."""
-        return self.provider and f"{self.provider}/{self.model or '*'}"
-
 
 class RouteSettings(Section):
-    """``model`` is the public name; "*" is any that no other route has. ``hedge`` and ``mirror`` None are off."""
+    """``model`` is the public name; ``ANY_MODEL`` is any that no other route has. ``hedge`` and ``mirror`` None are off."""
 
     model: ModelName
     targets: list[TargetSettings] = Field(min_length=1)
@@ -142,6 +139,19 @@ class RouteSettings(Section):
     concurrency: ConcurrencyOverrides | None = None
     throttle: ThrottleOverrides | None = None
     probing: ProbingOverrides | None = None
+
+    def upstream_model(self, target: TargetSettings | MirrorSettings) -> str | None:
+        """What ``target`` is asked for: its own model, else this route's. None, in the route for any model only, passes
+        on the name that the client asked for.
+        """
+        return target.model or (None if self.model == ANY_MODEL else self.model)
+
+    def id_of(self, target: TargetSettings) -> str:
+        """As the running target is called, and what its live state belongs to: provider/model, provider/* where it passes
+        the client's name on. "" if a part of that could not be read.
+        """
+        model = target.model or self.model
+        return target.provider and model and f"{target.provider}/{model}"
 
 
 class DefaultsSettings(Section):

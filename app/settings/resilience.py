@@ -19,7 +19,7 @@ Window = Annotated[Positive, Le(3600)]
 Lifetime = Annotated[Number, Ge(1), Le(60)]  # Finagle's bounds
 Burst = Annotated[Natural, Le(10_000)]
 Limit = Annotated[Number, Ge(1), Le(1_000_000)]
-Algorithm = Literal["aimd", "gradient"]
+Algorithm = Literal["auto", "aimd", "gradient"]
 Rejection = Annotated[Number, Gt(0), Lt(1)]  # a target that is never asked never recovers
 MaxTokens = Annotated[Positive, Le(1000)]  # gRPC's bounds
 
@@ -151,10 +151,10 @@ class BreakerOverrides(Section):
 
 
 class ConcurrencySettings(Section):
-    """``initial`` None: found out."""
+    """``algorithm`` auto: what suits the provider's kind. ``initial`` None: found out."""
 
     enabled: bool = True
-    algorithm: Algorithm = "aimd"
+    algorithm: Algorithm = "auto"
     initial: Limit | None = None
     min: Limit = 1.0
     max: Limit = 1000.0

@@ -36,7 +36,7 @@ class HedgeSettings(Section):
 
 
 class MirrorSettings(Section):
-    """``model`` None passes on the name that the client asked for."""
+    """``model`` None is the route's, as for a target."""
 
     provider: Text
     model: ModelName | None = None

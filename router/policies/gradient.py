@@ -41,7 +41,7 @@ class Gradient:
     )
 
     def __init__(self, limit: float, least: float, most: float) -> None:
-        self._aimd = Aimd(limit, least, most, slow_start=False)
+        self._aimd = Aimd(limit, least, most, slow_start=True)
         self._least = least
         self._most = most
         self._longs = [0.0] * (len(EDGES) + 1)

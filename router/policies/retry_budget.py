@@ -69,6 +69,10 @@ class TokenBudget:
         self._slices[place % SLICES] += self._deposit
         self._sum += self._deposit
 
+    def take_back(self, now: float) -> None:
+        """The first attempt that has just been paid in was never sent."""
+        self._change(-self._deposit, now, now)
+
     def try_withdraw(self, now: float) -> bool:
         """May there be a retry? If so, it is paid for."""
         self._turn(int(now * self._pace))

@@ -4,7 +4,7 @@
     disabled   it fails all calls alike, and no retry cures that; an alarm, by what it said:
                  401, 403                credentials   until it is restored, or comes anew with another configuration
                  402, 429 for quota      quota         until the time that it named, else until it is restored
-                 404                     model         until it is restored; only where it is always the same model
+                 404 for the model       model         until it is restored; only where it is always the same model
                  a redirect              address       for ``MAX_REST_SECONDS``: it may be a notice that goes away
     resting    it asked us to come back later: 429 or 529 with Retry-After. A 503 is a server that is full now, and may have room
                in a moment, whatever its Retry-After says to clients
@@ -19,7 +19,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from providers import ProviderError
-from providers.errors import Misconfigured, Overloaded, QuotaExhausted, RateLimited
+from providers.errors import Misconfigured, Overloaded, QuotaExhausted, RateLimited, UnknownModel
 from router.errors import Refused
 from router.events import StandingChanged
 from router.policy import Ending, Ticket
@@ -27,7 +27,7 @@ from router.types import Attempt, Call
 
 MAX_REST_SECONDS = 300.0
 RATE_LIMITED = "rate_limited"
-_BY_STATUS = {401: "credentials", 402: "quota", 403: "credentials", 404: "model"}
+_BY_STATUS = {401: "credentials", 402: "quota", 403: "credentials"}
 
 
 class Note(NamedTuple):
@@ -40,7 +40,7 @@ class Note(NamedTuple):
 
 
 class Standing:
-    """Guard of one target. ``names_model``: it always asks for the same model, so a 404 means that there is none; one that
+    """Guard of one target. ``names_model``: it always asks for the same model, so there is none if it is unknown; one that
     passes on what clients ask for is not to blame for a name that they made up. ``listens`` False: only operators take it out.
 
     ``not_before``: when its rest is over, on the loop's clock. A call that has met it knows its own wait, so it keeps out
@@ -140,8 +140,8 @@ class Standing:
             return "quota"
         if not isinstance(failure, Misconfigured) or failure.status is None:
             return None
-        if failure.status == 404 and not self._names_model:
-            return None
+        if isinstance(failure, UnknownModel):
+            return "model" if self._names_model else None
         return "address" if 300 <= failure.status < 400 else _BY_STATUS.get(failure.status)
 
     def _disable(self, cause: str, reason: str, now: float, until: float) -> None:

@@ -14,6 +14,7 @@ from providers.errors import (
     RateLimited,
     Rejected,
     ServerFault,
+    UnknownModel,
 )
 from providers.failures import from_event, from_status, retry_after_seconds
 
@@ -272,3 +273,27 @@ def test_whatever_an_upstream_answers_becomes_a_provider_error(body, status):
 )
 def test_an_error_inside_an_answer_means_what_its_code_would_have_meant_as_a_status(error, kind):
     assert type(from_event(error, "up")) is kind
+
+
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [
+        (
+            {"error": {"message": "The model `x` does not exist.", "type": "NotFoundError", "code": 404}},
+            UnknownModel,
+        ),  # vLLM
+        ({"object": "error", "message": "The model `x` does not exist.", "code": 404}, UnknownModel),  # before 0.10
+        ({"error": {"message": "no access", "type": "invalid_request_error", "code": "model_not_found"}}, UnknownModel),
+        (
+            {"error": {"message": 'model "x" not found, try pulling it first', "type": "api_error"}},
+            UnknownModel,
+        ),  # Ollama
+        ({"error": {"message": "Previous response with id 'resp_1' not found.", "code": "x"}}, Misconfigured),
+        ({"detail": "Not Found"}, Misconfigured),
+        ({"error": "nothing here"}, Misconfigured),
+        ([], Misconfigured),
+    ],
+)
+def test_a_404_says_whether_it_is_the_model_that_is_unknown(body, kind):
+    """It may as well be the path, or an id in the request, and those fail nobody else."""
+    assert type(from_status(404, {}, orjson.dumps(body), "up")) is kind

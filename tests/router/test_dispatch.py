@@ -44,7 +44,7 @@ from providers.errors import (
     Unreachable,
 )
 from router import Timeouts
-from router.config import Shedding
+from router.config import Queue, Shedding
 from router.dispatch import HOLD_BACK_BYTES, HOLD_BACK_CHUNKS, hold_back
 from router.errors import (
     DeadlineExceeded,
@@ -56,6 +56,7 @@ from router.errors import (
     Shed,
     UnknownPin,
 )
+from router.events import Shed as TurnedAway
 
 OK, FAULT, OVERLOAD, IGNORED = Outcome
 BROKEN = fails(ServerFault("broken", status=500))
@@ -667,3 +668,25 @@ async def test_it_does_not_go_back_for_ever():
         await world.open()
     assert (shed.value.cause, shed.value.retry_after) == ("targets_full", 1.0)
     assert world.calls == [0]
+
+
+@pytest.mark.parametrize("shedding", [Shedding(), Shedding(enabled=False)], ids=["through the queue", "at once"])
+@on_virtual_clock
+async def test_a_call_that_is_turned_away_after_the_gate_is_told_once(shedding):
+    world = World([Upstream("a")], guards=[Books(lambda _: Refused("at_its_limit"))], shedding=shedding)
+    told = []
+    world.dispatcher.events.listen(told.append, TurnedAway)
+    with pytest.raises(Shed):
+        await world.open()
+    assert told == [TurnedAway(now(), "r1", "m", "default", "targets_full")]
+
+
+@on_virtual_clock
+async def test_what_the_gate_turns_away_is_its_own_to_tell():
+    world = World([Upstream("a", healthy())], shedding=Shedding(max_tokens_in_flight=1, queue=Queue(length=0)))
+    told = []
+    world.dispatcher.events.listen(told.append, TurnedAway)
+    async with await world.open(call_for("large")):
+        with pytest.raises(Shed, match="wait already"):
+            await world.open()
+    assert not told

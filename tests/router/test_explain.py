@@ -7,18 +7,20 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from props import examples
 from worlds import Books, Script, Upstream, World, call_for, fails, healthy, now, on_virtual_clock
 
 from providers.errors import ServerFault
-from router import Call, Decision, Priority, Route, RouterError, Routes, Target
-from router.config import Backoff, Retry
+from router import Call, Decision, Live, Priority, Route, RouterError, Routes, Target
+from router.config import Backoff, DontRetry, Retry, RetryBudget
 from router.config import Breaker as BreakerConfig
 from router.errors import UnknownPin
 from router.explain import Explanation, Outlook, at_the_gate, explain
 from router.policies.breaker import Breaker
+from router.policies.load import Load
+from router.policies.retry_budget import Purse, RetryBudgets
 from router.policy import Guard
 
 AT_REST = {
@@ -104,6 +106,39 @@ def test_the_chain_is_the_one_that_failing_attempts_take(
         starts = [step.began - began for step in decision.steps if step.sent]
         assert [link.starts for link in explanation.chain] == pytest.approx(starts)
         assert explanation.end == "max_attempts"
+
+    scenario()
+
+
+@given(
+    seconds=st.lists(st.sampled_from([None, 0.01, 0.5, 2.0, 5.0]), min_size=1, max_size=4),
+    fastest=st.sampled_from([0.01, 5.0]),
+    seed=st.integers(0, 2**32),
+    attempts=st.integers(1, 6),
+    timeout=st.sampled_from([0.05, 0.3, 1.0, 3.0, 10.0]),
+    backoff=st.sampled_from([0.0, 0.1, 1.0, 5.0]),
+)
+@example(seconds=[0.5], fastest=0.01, seed=0, attempts=1, timeout=0.3, backoff=0.0)  # the cap is asked first
+@examples(60)
+def test_the_chain_passes_over_and_ends_as_the_dispatcher_does_for_lack_of_time(
+    seconds: list[float | None], fastest: float, seed: int, attempts: int, timeout: float, backoff: float
+) -> None:
+    @on_virtual_clock
+    async def scenario() -> None:
+        world = World([Upstream(f"u{place}", BROKEN) for place in range(len(seconds))], seed=seed)
+        set_route(world, retry=Retry(attempts, Backoff(base=backoff, cap=5.0)))
+        for target, usual in zip(world.targets, seconds, strict=True):
+            for seconds_each in (fastest, *[usual] * 20) if usual is not None else ():
+                target.live.latency.observe(stream=True, tokens=1, seconds=seconds_each, now=0.0)
+        call = call_for(timeout=timeout)
+        explanation = Foresight(world).of(call)
+        decision = Decision()
+        with pytest.raises(RouterError):
+            await world.dispatcher.open(call, decision)
+        assert [link.target.id for link in explanation.chain] == [tried.name for tried in decision.tried]
+        nobody_left = decision.last is not None
+        assert bool(explanation.nobody) == nobody_left
+        assert nobody_left or explanation.end == decision.steps[-1].refusal
 
     scenario()
 
@@ -200,6 +235,33 @@ async def test_a_budget_pays_once_for_each_failure() -> None:
     world = World([Upstream("a", BROKEN)], max_attempts=9)
     explanation = Foresight(world, balance=2).of(call_for())
     assert (len(explanation.chain), explanation.end) == (3, "rate_budget")
+
+
+@on_virtual_clock
+async def test_who_has_failed_in_this_chain_is_no_well_target_to_fail_over_to() -> None:
+    """The first failover is free, since b is well; the way back to a is paid for by b, as every one after it."""
+    world = World([Upstream("a", BROKEN), Upstream("b", BROKEN)], max_attempts=9)
+    assert [link.target.id for link in Foresight(world, balance=0).of(call_for()).chain] == ["a/m", "b/m"]
+    live = [Live(), Live()]
+    for one in live:
+        purse = Purse(RetryBudget(ratio=0.0, burst=1))
+        one.guarded_by(counters=[purse, Load(one)])
+    set_route(world, targets=tuple(replace(target, live=one) for target, one in zip(world.targets, live, strict=True)))
+    world.dispatcher._retry_rules = [*world.dispatcher._retry_rules, RetryBudgets()]
+    foresight = Foresight(world)
+    foresight._outlook = foresight._outlook._replace(balance=RetryBudgets.balance_of)
+    explanation, decision = foresight.of(call_for()), Decision()
+    with pytest.raises(RouterError):
+        await world.dispatcher.open(call_for(), decision)
+    assert [link.target.id for link in explanation.chain] == [tried.name for tried in decision.tried]
+    assert explanation.end == decision.steps[-1].refusal == "rate_budget"
+
+
+@on_virtual_clock
+async def test_a_storm_is_no_matter_to_a_route_that_does_not_mind() -> None:
+    world = World([Upstream("a", BROKEN)])
+    set_route(world, retry=Retry(dont_retry=DontRetry(enabled=False)))
+    assert Foresight(world, storming=True).of(call_for()).end == "max_attempts"
 
 
 @on_virtual_clock

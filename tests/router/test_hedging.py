@@ -33,6 +33,24 @@ async def test_silence_starts_a_second_attempt_and_the_first_content_wins():
 
 
 @on_virtual_clock
+async def test_the_wait_is_measured_by_the_stopwatch_and_what_is_ours_is_no_part_of_it():
+    """The loop's clock is coarse (uvloop: milliseconds, and as of the turn's start), so x-overhead-ms once was noise."""
+    it = world(Upstream("a", healthy(opens=5.0)), Upstream("b", healthy(opens=0.5)))
+    it.dispatcher._stopwatch = lambda: now() * 1.01
+    async with await it.open() as reply:
+        assert reply.waited == pytest.approx(1.5 * 1.01)
+
+
+@on_virtual_clock
+async def test_the_pauses_and_waits_of_a_call_that_fails_twice_are_all_of_its_time():
+    down = fails(ServerFault("down", status=500), after=1.5)
+    it = world(Upstream("a", down), Upstream("b", down), Upstream("c", down), max_attempts=3)
+    with pytest.raises(Exhausted) as exhausted:
+        await it.open()
+    assert exhausted.value.waited == pytest.approx(now())
+
+
+@on_virtual_clock
 async def test_who_answers_in_time_is_not_hedged():
     it = world(Upstream("a", healthy(opens=0.9)), Upstream("b", healthy()))
     await it.answer()
@@ -92,9 +110,9 @@ async def test_a_hedge_counts_as_an_attempt():
 async def test_a_request_that_is_wrong_ends_both():
     wrong = Rejected("no", status=400, body=b"{}")
     it = world(Upstream("a", STUCK), Upstream("b", fails(wrong, after=0.1)))
-    with pytest.raises(RequestRejected):
+    with pytest.raises(RequestRejected) as rejected:
         await it.open()
-    assert now() == pytest.approx(1.1)
+    assert rejected.value.waited == now() == pytest.approx(1.1)  # waited at once is waited once
     assert it.is_at_rest()
 
 
@@ -156,6 +174,19 @@ async def test_no_more_than_its_share_is_hedged():
     assert it.calls[0] == 100
     assert it.calls[1] <= 10
     assert refused >= 90
+
+
+@on_virtual_clock
+async def test_a_first_attempt_that_is_never_sent_pays_for_no_hedge():
+    """Once every target that refused a call paid for it again."""
+    share = HedgeShare()
+    full = Books(lambda attempt: Refused("full") if attempt.target.provider.name == "full" else None)
+    upstreams = Upstream("full"), Upstream("a", healthy(opens=1.5)), Upstream("b", healthy())
+    it = world(*upstreams, hedge=Hedge(after=1.0, max_share=0.1), rules=[share], guards=[full])
+    for number in range(100):
+        await it.answer(call_for(f"r{number}"))
+    assert it.calls[:2] == [0, 100]
+    assert 1 <= it.calls[2] <= 10
 
 
 @on_virtual_clock

@@ -112,7 +112,7 @@ async def test_under_another_configuration_the_state_stays_that_of_now(desk: Des
         "{provider: right, model: b}", "{provider: right, model: c}"
     )
     told = await foretold(desk, "m", config=changed)
-    assert [one["target"] for one in told["chain"][0]["targets"]] == ["left/a", "right/c", "cloud/*"]
+    assert [one["target"] for one in told["chain"][0]["targets"]] == ["left/a", "right/c", "cloud/m"]
     assert [one.get("share") for one in told["chain"][0]["targets"]] == [0.5, 0.5, None]
 
 

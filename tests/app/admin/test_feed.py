@@ -86,7 +86,7 @@ async def test_it_tells_what_happens_as_it_happens(desk: Desk) -> None:
         ended = ["attempt_started", "attempt_ended"]
         assert listener.types() == ["admitted", *ended, "attempt_started", "committed", "attempt_ended"]
         started = listener.events[1]
-        assert (started["request_id"], started["target"], started["number"]) == ("one", "broken/*", 1)
+        assert (started["request_id"], started["target"], started["number"]) == ("one", "broken/failing", 1)
         assert started["time"].startswith("20")
         assert "at" not in started
 
@@ -100,7 +100,7 @@ async def test_only_the_types_that_were_asked_for(desk: Desk) -> None:
         drained, weights = listener.events
         assert (drained["type"], drained["target"], drained["standing"]) == ("standing_changed", "left/a", "drained")
         assert drained["until"] > drained["time"]
-        assert weights["weights"] == {"left/a": 2.0, "right/b": 1.0, "cloud/*": 0.0}
+        assert weights["weights"] == {"left/a": 2.0, "right/b": 1.0, "cloud/m": 0.0}
 
 
 async def test_it_begins_with_what_is_remembered(desk: Desk) -> None:
@@ -122,7 +122,7 @@ async def test_a_breaker_that_opens_is_a_line(desk: Desk) -> None:
             await desk.chat("dead", f"r{n}")
         await eventually(lambda: listener.events)
         moved = listener.events[0]
-        assert (moved["target"], moved["before"], moved["after"]) == ("broken/*", "closed", "open")
+        assert (moved["target"], moved["before"], moved["after"]) == ("broken/dead", "closed", "open")
         assert moved["reason"] == "5 failures in a row"
         assert moved["open_until"] > moved["time"]
 
@@ -167,6 +167,15 @@ async def test_the_end_of_the_gateway_ends_the_feed(desk: Desk) -> None:
         desk.parts._feed.close()
         await eventually(lambda: listener.over)
         assert listener.types() == ["closed"]
+
+
+async def test_head_has_the_headers_at_once_and_watches_nothing(desk: Desk) -> None:
+    async with asyncio.timeout(5):
+        answer = await desk.admin("HEAD", "/admin/events?types=admitted")
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "text/event-stream; charset=utf-8")
+    assert "content-length" not in answer.headers  # as for GET
+    assert not desk.gateway.events.wanted(AttemptStarted)
+    assert (await desk.admin("HEAD", "/admin/events?types=nothing")).status_code == 400
 
 
 async def test_silence_is_kept_alive() -> None:

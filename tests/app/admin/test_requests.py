@@ -27,12 +27,12 @@ async def test_a_failover_is_explained_from_its_record(desk: Desk) -> None:
     first, second = told["steps"]
     assert (first["target"], first["label"], first["sent"], first["refusal"]) == ("broken/failing", "500", True, None)
     assert [(one["target"], one["state"], one["why"]) for one in first["targets"]] == [
-        ("broken/*", "picked", None),
+        ("broken/failing", "picked", None),
         ("left/a", "excluded", "tier 1: after tier 0"),
     ]
     assert (second["target"], second["label"]) == ("left/a", "200")
     assert [(one["target"], one["state"], one["why"]) for one in second["targets"]] == [
-        ("broken/*", "excluded", "tried: 500"),
+        ("broken/failing", "excluded", "tried: 500"),
         ("left/a", "picked", None),
     ]
     result = told["result"]
@@ -53,7 +53,7 @@ async def test_what_was_asked_for_is_in_it(desk: Desk) -> None:
     assert {one["target"]: one["why"] for one in step["targets"]} == {
         "left/a": "pinned after others",
         "right/b": None,
-        "cloud/*": "not pinned",
+        "cloud/m": "not pinned",
     }
 
 
@@ -63,7 +63,7 @@ async def test_scores_of_those_that_it_was_picked_from(desk: Desk) -> None:
     assert [(one["target"], one["score"], one["why"]) for one in step["targets"]] == [
         ("left/a", 3, None),
         ("right/b", 1, None),
-        ("cloud/*", None, "weight 0: reached by a pin only"),
+        ("cloud/m", None, "weight 0: reached by a pin only"),
     ]
     assert {one["state"] for one in step["targets"][:2]} == {"picked", "candidate"}
 
@@ -119,7 +119,7 @@ async def test_as_text_it_reads_like_a_story(desk: Desk) -> None:
     assert lines[3].startswith("1. broken/failing: 500 in ")
     assert lines[4:6] == ["   why: the only one that could take it", "   not left/a: tier 1: after tier 0"]
     assert lines[7].startswith("2. left/a: 200 in ")
-    assert lines[9] == "   not broken/*: tried: 500"
+    assert lines[9] == "   not broken/failing: tried: 500"
     assert lines[11].startswith("Result: 200 from left/a (failover) in ")
 
 

@@ -24,7 +24,7 @@ async def served(desk: Desk, count: int = 100) -> Counter[str]:
 async def test_traffic_moves_at_once(desk: Desk) -> None:
     assert (await served(desk))["left/a"] > 60
     answer = await desk.admin("PATCH", PATH, {"left/a": 0, "right": 5})
-    assert answer.json() == {"route": "m", "weights": {"left/a": 0.0, "right/b": 5.0, "cloud/*": 0.0}}
+    assert answer.json() == {"route": "m", "weights": {"left/a": 0.0, "right/b": 5.0, "cloud/m": 0.0}}
     assert await served(desk) == {"right/b": 100}
     (shown,) = [one for one in (await desk.state("left/a"))["routes"] if one["route"] == "m"]
     assert shown["weight"] == 0
@@ -64,7 +64,7 @@ async def test_the_route_of_any_other_model(desk: Desk) -> None:
 @pytest.mark.parametrize(
     ("body", "status", "param", "words"),
     [
-        ({"nobody": 1}, 404, "nobody", "it has: cloud, cloud/*, left, left/a, right, right/b"),
+        ({"nobody": 1}, 404, "nobody", "it has: cloud, cloud/m, left, left/a, right, right/b"),
         ({"left/b": 1}, 404, "left/b", "has no target"),
         ({"left": -1}, 400, "left", "must be a number from 0"),
         ({"left": "5"}, 400, "left", "must be a number"),
@@ -104,9 +104,9 @@ async def test_it_is_told_and_on_record(desk: Desk) -> None:
     desk.gateway.events.listen(told.append, WeightsChanged)
     await desk.admin("PATCH", PATH, {"left": 4})
     (event,) = told
-    assert (event.route, dict(event.weights)) == ("m", {"left/a": 4.0, "right/b": 1.0, "cloud/*": 0.0})
+    assert (event.route, dict(event.weights)) == ("m", {"left/a": 4.0, "right/b": 1.0, "cloud/m": 0.0})
     (entry,) = (await desk.get("/admin/audit"))["entries"]
-    assert (entry["action"], entry["target"], entry["outcome"]) == ("weights", "m", "left/a 4, right/b 1, cloud/* 0")
+    assert (entry["action"], entry["target"], entry["outcome"]) == ("weights", "m", "left/a 4, right/b 1, cloud/m 0")
 
 
 async def test_the_metrics_lose_no_count_and_keep_no_old_route(desk: Desk) -> None:

@@ -25,9 +25,9 @@ async def test_readiness_under_all_its_names_shows_every_target(client, path):
     body = orjson.loads(answer.body)
     assert (answer.status, body["status"]) == (200, "ready")
     assert [target["target"] for target in body["targets"] if target["model"] == "demo"] == [
-        "fast/*",
-        "echo/*",
-        "slow/*",
+        "fast/demo",
+        "echo/demo",
+        "slow/demo",
     ]
 
 

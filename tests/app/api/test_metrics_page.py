@@ -38,17 +38,20 @@ async def test_json_adds_up_what_happened(client):
     assert 0 < told["average_overhead_ms"] < 1000
     assert (told["in_flight"], told["streams_truncated"]) == (0, 0)
     assert told["output_tokens"] == 10
-    broken, fast = told["targets"]["broken/*"], told["targets"]["fast/*"]
-    assert (broken["requests"], broken["errors"], broken["attempts"], broken["failed_attempts"]) == (1, 1, 4, 4)
-    assert (fast["requests"], fast["errors"], fast["attempts"], fast["failed_attempts"]) == (2, 0, 2, 0)
+    broken, fast = told["targets"]["broken/dead"], told["targets"]["fast/failing"]
+    assert (broken["requests"], broken["errors"], broken["attempts"], broken["failed_attempts"]) == (1, 1, 3, 3)
+    assert (fast["requests"], fast["errors"], fast["attempts"], fast["failed_attempts"]) == (1, 0, 1, 0)
     assert fast["average_first_token_ms"] > 0
     assert broken["average_first_token_ms"] is None
+    assert told["targets"]["broken/failing"]["failed_attempts"] == told["targets"]["fast/demo"]["attempts"] == 1
 
 
 async def test_before_anything_happened_there_is_nothing_to_average(client):
     told = await summary(client)
     assert (told["request_count"], told["total_latency_ms"], told["average_latency_ms"]) == (0, 0, None)
-    assert set(told["targets"]) == {"fast/*", "echo/*", "slow/*", "broken/*"}
+    assert set(told["targets"]) == {
+        *("fast/demo", "echo/demo", "slow/demo", "broken/failing", "fast/failing", "broken/dead", "slow/stuck"),
+    }
 
 
 async def test_reading_metrics_does_not_count(client):

@@ -65,7 +65,7 @@ def test_each_target_with_its_share_or_why_not(explain: Callable[..., Result]) -
     assert table["cloud/gpt-4o-mini"][:4] == ["0", "3", "75.0%", "3"]
     assert table["near/llama"][:4] == ["0", "1", "25.0%", "1"]
     assert {table["cloud/gpt-4o-mini"][4], table["near/llama"][4]} == {"picked", "candidate"}
-    assert table["echo/*"] == ["1", "1", "tier", "1:", "after", "tier", "0"]
+    assert table["echo/assistant"] == ["1", "1", "tier", "1:", "after", "tier", "0"]
     assert table["near/tiny"] == ["0", "0", "weight", "0:", "reached", "by", "a", "pin", "only"]
     assert "canary" not in result.output
 

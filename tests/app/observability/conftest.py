@@ -18,6 +18,7 @@ providers:
   - {name: backup, kind: mock}
 routes:
   - {model: m, targets: [{provider: up, model: llama, weight: 1}, {provider: backup, tier: 1}]}
+  - {model: n, targets: [{provider: backup, model: m}]}
   - {model: "*", targets: [{provider: backup}]}
 """
 MakeExchange = Callable[..., Exchange]

@@ -32,7 +32,7 @@ def samples(page: bytes, parse: Any = prometheus) -> dict[tuple[str, frozenset[t
 @pytest.fixture
 def exposition(gateway: Gateway, over: Over) -> Exposition:
     metrics = Metrics(gateway)
-    metrics([over(("up/llama", "503"), ("backup/*", "200"), stream=True, usage=Usage(3, 9))])
+    metrics([over(("up/llama", "503"), ("backup/m", "200"), stream=True, usage=Usage(3, 9))])
     return Exposition(metrics, fresh=lambda: None)
 
 
@@ -41,13 +41,13 @@ def test_both_formats_hold_the_same(exposition: Exposition, accept: str) -> None
     page, media_type = exposition.text(accept)
     assert media_type.startswith("application/openmetrics-text" if accept == OPENMETRICS else "text/plain")
     found = samples(page, PARSERS[accept])
-    labels = {"route": "m", "target": "backup/*", "outcome": "ok", "error_source": ""}
+    labels = {"route": "m", "target": "backup/m", "outcome": "ok", "error_source": ""}
     assert found["breakwater_requests_total", frozenset(labels.items())] == 1
     gen_ai = {
         "gen_ai_operation_name": "chat",
         "gen_ai_provider_name": "mock",
         "gen_ai_request_model": "m",
-        "target": "backup/*",
+        "target": "backup/m",
     }
     first_token = "gen_ai_server_time_to_first_token_seconds"
     assert found[f"{first_token}_count", frozenset(gen_ai.items())] == 1
@@ -110,14 +110,14 @@ def test_boundaries_are_those_of_the_conventions(exposition: Exposition) -> None
 
 def test_the_page_is_fresh(gateway: Gateway, over: Over) -> None:
     metrics = Metrics(gateway)
-    pending = [over(("backup/*", "200"))]
+    pending = [over(("backup/m", "200"))]
     page, _ = Exposition(metrics, fresh=lambda: metrics(pending)).text("")
     assert b'outcome="ok",error_source=""} 1\n' in page
 
 
 def test_each_of_several_workers_names_itself_on_every_line(gateway: Gateway, over: Over) -> None:
     metrics = Metrics(gateway)
-    metrics([over(("backup/*", "200"))])
+    metrics([over(("backup/m", "200"))])
     found = samples(Exposition(metrics, fresh=lambda: None, worker="17").text("")[0])
     assert all(("worker", "17") in labels for _, labels in found)
 

@@ -222,7 +222,7 @@ ALIKE = "give it in `defaults`, or alike in both"
             "concurrency: {algorithm: gradient},",
             "",
             [
-                f'7: routes[1].concurrency.algorithm: "alpha/x" has one `concurrency` for all routes, but algorithm is gradient here and aimd (the default) at breakwater.yaml:6; {ALIKE}',
+                f'7: routes[1].concurrency.algorithm: "alpha/x" has one `concurrency` for all routes, but algorithm is gradient here and auto (the default) at breakwater.yaml:6; {ALIKE}',
                 f'9: routes[1].targets[0]: "alpha/x" has one `concurrency` for all routes, but initial is null (the default) here and 5 at breakwater.yaml:4; {ALIKE}',
             ],
         ),
@@ -265,9 +265,13 @@ def test_other_models_and_other_providers_are_other_targets(loaded: Callable[...
     first = text.replace("{provider: alpha, model: x}", "{provider: alpha, model: y}", 1)
     assert loaded(first).settings
     assert loaded(text.replace("{provider: alpha, model: x}", "{provider: alpha}", 1)).settings
-    both = text.replace(", model: x}", "}")
-    assert len(complaints(both)) == 1
-    assert '"alpha/*" has one `breaker`' in complaints(both)[0]
+    assert loaded(text.replace(", model: x}", "}")).settings  # alpha/m and alpha/n
+
+
+def test_a_target_without_a_model_has_its_routes(complaints: Complain) -> None:
+    text = routes("", "breaker: {window: 60},").replace("alpha, model: x", "alpha, model: n", 1)
+    (complaint,) = complaints(text.replace(", model: x}", "}"))
+    assert '"alpha/n" has one `breaker`' in complaint
 
 
 def test_what_is_no_target_of_two_routes_is_not_compared(complaints: Complain) -> None:
@@ -276,9 +280,14 @@ def test_what_is_no_target_of_two_routes_is_not_compared(complaints: Complain) -
         "routes[0].targets[0].provider",
         "routes[1].targets[0].provider",
     ]
+    unnamed = routes("", "breaker: {window: 60},").replace("model: m", "model: 5").replace("model: n", "model: 6")
+    assert [line.split(": ")[1] for line in complaints(unnamed.replace(", model: x}", "}"))] == [
+        "routes[0].model",
+        "routes[1].model",
+    ]
     twice = written("", "", "").replace("alpha}\n", "alpha}\n  - {provider: alpha, breaker: {window: 60}}\n")
     assert complaints(twice) == [
-        'breakwater.yaml:8: routes[0].targets[1]: a second target "alpha/*"; the first is at breakwater.yaml:7'
+        'breakwater.yaml:8: routes[0].targets[1]: a second target "alpha/m"; the first is at breakwater.yaml:7'
     ]
 
 

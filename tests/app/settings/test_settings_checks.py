@@ -30,7 +30,7 @@ BOTH = "targets: [{provider: alpha}, {provider: beta}]"
                 "  - {provider: alpha, model: x, weight: 5}\n  retry: {max_attempts: 6}\n"
             ),
             [
-                '11: routes[0].targets[4]: a second target "alpha/*"; the first is at breakwater.yaml:7',
+                '11: routes[0].targets[4]: a second target "alpha/m"; the first is at breakwater.yaml:7',
                 '12: routes[0].targets[5]: a second target "alpha/x"; the first is at breakwater.yaml:9',
             ],
         ),

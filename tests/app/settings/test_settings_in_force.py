@@ -152,3 +152,19 @@ def test_made_in_code() -> None:
     route = RouteSettings(model="m", targets=[target])
     raw: Any = {"providers": [{"name": "a", "kind": "echo"}], "routes": [route]}
     assert retry_of(Settings.model_validate(raw), route) == Retry()
+
+
+@pytest.mark.parametrize(
+    ("kind", "algorithm"), [("openai", "aimd"), ("vllm", "gradient"), ("llamacpp", "gradient"), ("echo", "aimd")]
+)
+@pytest.mark.parametrize("said", ["", "concurrency: {algorithm: aimd}", "concurrency: {algorithm: gradient}"])
+def test_the_limit_is_learnt_as_suits_the_kind_unless_it_is_said(
+    loaded: Callable[..., Any], kind: str, algorithm: str, said: str
+) -> None:
+    """What queues shows it by the time to first token; what refuses, by refusing."""
+    settings = loaded(
+        f"providers: [{{name: a, kind: {kind}}}]\nroutes: [{{model: m, targets: [{{provider: a, {said}}}]}}]"
+    ).settings
+    route = settings.routes[0]
+    wanted = said.removesuffix("}").rpartition(" ")[2] or algorithm
+    assert target_policies(settings, route, route.targets[0]).concurrency.algorithm == wanted

@@ -24,7 +24,7 @@ MINIMAL = "providers: [{name: e, kind: echo}]\nroutes:\n- model: m\n  targets:\n
         ("defaults.timeouts", config.Timeouts()),
         ("defaults.retry", config.Retry()),
         ("defaults.breaker", config.Breaker()),
-        ("defaults.concurrency", config.Concurrency()),
+        ("defaults.concurrency", config.Concurrency(algorithm="auto")),
         ("defaults.throttle", config.Throttle()),
         ("defaults.probing", config.Probing()),
         ("shedding", config.Shedding()),
@@ -185,7 +185,7 @@ WRONG = [
     ("breaker.max_ejected", "-0.1", least("0")),
     ("breaker.max_ejected", "1.1", most("1")),
     ("breaker.half_opn", "1", 'unknown key; did you mean "half_open"?'),
-    ("concurrency.algorithm", "vegas", "must be 'aimd' or 'gradient'"),
+    ("concurrency.algorithm", "vegas", "must be 'auto', 'aimd' or 'gradient'"),
     ("concurrency.initial", "0", least("1")),
     ("concurrency.initial", "1000001", most("1000000")),
     ("concurrency.min", "0.5", least("1")),
@@ -254,7 +254,7 @@ def test_an_override_of_null_says_nothing(loaded: Callable[..., Any], level: str
 
 
 PAGE = Path(__file__).parents[3] / "docs" / "configuration.md"
-SAID = {"true": True, "none": None, "never": None, "false": False, "aimd": "aimd"}
+SAID = {"true": True, "none": None, "never": None, "false": False, "auto": "auto"}
 
 
 def test_the_tables_of_the_docs_have_every_setting_and_its_default(loaded: Callable[..., Any]) -> None:

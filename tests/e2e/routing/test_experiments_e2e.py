@@ -157,7 +157,7 @@ async def test_shares_hold_over_sessions(scene: Scene) -> None:
     counts = dealt(await many(scene.gateway, asked))
     assert_share(counts["tenth=treatment"], 0.1)
     requests = await counted(scene.gateway, "breakwater_requests_total")
-    assert requests["tenth", "mock/*", "ok", ""] == counts["tenth=treatment"]
+    assert requests["tenth", "mock/tenth", "ok", ""] == counts["tenth=treatment"]
 
 
 async def test_shares_hold_over_requests_whatever_their_session(scene: Scene) -> None:

@@ -270,7 +270,7 @@ def test_the_gradient_learns_nothing_from_the_time_of_a_plain_answer():
         for ticket in tickets:
             ticket.begun(seconds, 2.0)
             ticket.settle(OK, 3.0)
-    assert 20.0 < full.limit < 22.0
+    assert full.limit == pytest.approx(36.0)  # slow start: what was used was served, whatever it took
 
 
 # --- keeping --------------------------------------------------------------------------------------------------------

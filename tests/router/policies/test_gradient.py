@@ -82,7 +82,7 @@ def test_a_plain_answer_says_nothing_by_its_time():
     limit = gradient()
     for seconds in (1.0, 50.0, 200.0):
         limit.began(1.0, 20.0, None, seconds)
-    assert 20.14 < limit.limit < 20.15
+    assert limit.limit == pytest.approx(23.0)  # slow start, whatever they took
 
 
 def test_overload_lowers_it_once_a_round():

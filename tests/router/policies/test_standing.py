@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from props import examples
 from worlds import Upstream, call_for
 
-from providers.errors import Misconfigured, Overloaded, QuotaExhausted, RateLimited, Rejected, ServerFault
+from providers.errors import Misconfigured, Overloaded, QuotaExhausted, RateLimited, Rejected, ServerFault, UnknownModel
 from router.errors import Refused
 from router.policies.standing import Standing
 from router.policy import IGNORED, OK, UNSENT, Ending
@@ -54,6 +54,9 @@ class Line:
 
 
 OKAY = ("ok", None, None)
+
+
+UNKNOWN_MODEL = UnknownModel("a does not know this model", status=404)
 
 
 def misconfigured(status) -> Misconfigured:
@@ -130,7 +133,7 @@ def test_what_runs_goes_on_while_it_is_drained():
         (misconfigured(401), "credentials", None),
         (misconfigured(403), "credentials", None),
         (misconfigured(402), "quota", None),
-        (misconfigured(404), "model", None),
+        (UNKNOWN_MODEL, "model", None),
         (misconfigured(301), "address", 307.0),
         (misconfigured(308), "address", 307.0),
         (quota(), "quota", None),
@@ -158,16 +161,22 @@ def test_b10_what_its_upstream_says_disables_it_and_is_an_alarm(failure, cause, 
 
 
 def test_one_that_passes_on_any_name_is_not_disabled_by_an_unknown_one():
-    line = Line(names_model=False).ends(misconfigured(404))
+    line = Line(names_model=False).ends(UNKNOWN_MODEL)
     assert (line.at(0.0), line.told) == (OKAY, [])
     line.ends(misconfigured(401))
     assert line.at(0.0)[1] == "disabled_credentials"
 
 
+def test_what_else_is_not_found_disables_nothing():
+    """An endpoint that a model has not, or an id in the request."""
+    line = Line().ends(misconfigured(404))
+    assert (line.at(0.0), line.told) == (OKAY, [])
+
+
 def test_many_that_find_out_at_once_are_one_alarm():
     line = Line()
     for n in range(100):
-        line.ends(misconfigured(404 if n else 401), float(n))
+        line.ends(UNKNOWN_MODEL if n else misconfigured(401), float(n))
     assert line.events == [(0.0, "disabled", "a said 401", None)]
     assert line.at(99.0)[1] == "disabled_credentials"
     assert line.standing.describe(99.0)["since"] == pytest.approx(0.0)
