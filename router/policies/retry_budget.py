@@ -24,9 +24,9 @@ class TokenBudget:
     withdrawn expires together with its slice, a tenth of ``ttl``. With ``burst`` 0 that is Finagle's, and all of it.
 
     The burst is ours: with no free withdrawals a lone first failure could never fail over (gRPC and AWS start with full
-    buckets, Envoy lets three run). It pays when the window cannot, and is whole again once nobody has needed it for
-    ``ttl`` seconds: neither taken from it nor been denied. With no free withdrawals that bounds what is withdrawn,
-    refunds taken off:
+    buckets, Envoy lets three run). It is a floor and comes on top of nothing: so many may be withdrawn whatever the window
+    holds, and whoever the window pays for is one of them. It is whole again once nobody has asked for ``ttl`` seconds.
+    With no free withdrawals that bounds what is withdrawn, refunds taken off:
 
     - since the start, while the need never pauses for ``ttl``: ratio * deposits + burst at most. No deposit pays twice,
       since what it has paid for expires after it; and the burst does not come back.
@@ -76,15 +76,13 @@ class TokenBudget:
     def try_withdraw(self, now: float) -> bool:
         """May there be a retry? If so, it is paid for."""
         self._turn(int(now * self._pace))
+        left = self._burst_left(now)
+        self._needed = now
+        self._left = max(0, left - 1)
         if self._sum + self._reserve >= self._cost:
             self._change(-self._cost, now, now)
             return True
-        self._left = self._burst_left(now)
-        self._needed = now
-        if not self._left:
-            return False
-        self._left -= 1
-        return True
+        return left > 0
 
     def refund(self, withdrawn: float, now: float) -> None:
         """The retry that was paid for at ``withdrawn`` was never sent. What the burst paid comes back to the window."""
@@ -93,7 +91,7 @@ class TokenBudget:
     def balance(self, now: float) -> int:
         """How many retries could be paid for now."""
         self._turn(int(now * self._pace))
-        return max(0, (self._sum + self._reserve) // self._cost) + self._burst_left(now)
+        return max((self._sum + self._reserve) // self._cost, self._burst_left(now))
 
     def _burst_left(self, now: float) -> int:
         return self._burst if now - self._needed >= self._ttl else self._left

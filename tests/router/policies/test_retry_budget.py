@@ -141,13 +141,28 @@ def test_the_burst_does_not_come_back_while_it_is_asked_for():
     assert [granted(budget, 9.9 * n) for n in range(20)] == [BURST] + [0] * 19
 
 
-def test_the_window_pays_before_the_burst():
-    budget = TokenBudget(OURS, BURST)
+def test_the_burst_is_a_floor_and_comes_on_top_of_nothing():
+    poor, rich = TokenBudget(OURS, BURST), TokenBudget(OURS, BURST)
     for _ in range(50):
-        budget.deposit(0.0)
-    assert budget.balance(0.0) == 5 + BURST
-    assert granted(budget, 0.0, asked=5) == 5
-    assert budget.balance(0.0) == BURST
+        poor.deposit(0.0)
+    for _ in range(2_000):
+        rich.deposit(0.0)
+    assert (poor.balance(0.0), rich.balance(0.0)) == (BURST, 200)
+    assert granted(poor, 0.0, asked=5) == 5
+    assert poor.balance(0.0) == BURST - 5
+    assert (granted(poor, 0.0), granted(rich, 0.0)) == (BURST - 5, 200)
+
+
+def test_where_there_was_traffic_before_the_failure_retries_are_the_ratio_to_the_letter():
+    """200 requests a second; all fail for 60 s, and each asks for two retries."""
+    budget = TokenBudget(OURS, BURST)
+    for n in range(2_000):
+        budget.deposit(n / 200)
+    retries = 0
+    for n in range(2_000, 14_000):
+        budget.deposit(n / 200)
+        retries += granted(budget, n / 200, asked=2)
+    assert retries <= 1_200 + 200  # what the ttl before has saved
 
 
 # --- K1's properties --------------------------------------------------------------------------------------------------
@@ -225,8 +240,8 @@ def test_property_ii_an_idle_bucket_returns_to_its_reserve_after_ttl(steps, perc
     budget = TokenBudget(RetryBudget(ratio=percent / 100, min_per_second=float(free)), burst)
     played(budget, steps)
     now = sum(gap for gap, _ in steps) + TTL + more
-    assert budget.balance(now) == free * TTL + burst
-    assert granted(budget, now) == free * TTL + burst
+    assert budget.balance(now) == max(free * TTL, burst)
+    assert granted(budget, now) == max(free * TTL, burst)
 
 
 @examples(200)
