@@ -81,9 +81,13 @@ def parts(called: Sequence[Called], begins: float, ends: float) -> dict[str, Par
     return by_kind | {"all": Part([call.tries[0] for call in within])}
 
 
-def config(upstream: stage.Limited, defaults: Mapping[str, Any], shedding: Mapping[str, Any]) -> dict[str, Any]:
+def config(
+    upstream: stage.Limited, law: str, defaults: Mapping[str, Any], shedding: Mapping[str, Any]
+) -> dict[str, Any]:
+    """What queues is a server of one's own, as vLLM is."""
+    kind = "vllm" if law == "queues" else "openai-compatible"
     return {
-        "providers": [{"name": "up", "kind": "openai-compatible", "base_url": f"http://127.0.0.1:{upstream.port}/v1"}],
+        "providers": [{"name": "up", "kind": kind, "base_url": f"http://127.0.0.1:{upstream.port}/v1"}],
         "routes": [{"model": "m", "targets": [{"provider": "up", "model": "x"}]}],
         "defaults": dict(defaults),
         "shedding": dict(shedding),
@@ -124,7 +128,7 @@ async def run(
     slot = ("--slots", str(slots), "--service", str(SERVICE), "--first", str(FIRST))
     with (
         stage.limited(["up"], folder, *slot, *LIMITS[law]) as (upstream,),
-        stage.gateway(config(upstream, defaults or {}, shedding or {}), folder) as edge,
+        stage.gateway(config(upstream, law, defaults or {}, shedding or {}), folder) as edge,
     ):
         clients = Clients(edge.port, PATIENCE_SECONDS, seed, retries=False)
         await clients.come(factor * capacity, seconds, MIX)

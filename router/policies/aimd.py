@@ -16,13 +16,13 @@ class Aimd:
     succeeds, which doubles it with each limit-ful; after that, by one request for each limit-ful.
     """
 
-    __slots__ = ("_least", "_lowered", "_most", "_slow_start", "limit")
+    __slots__ = ("_least", "_lowered", "_most", "limit", "slow_start")
 
     def __init__(self, limit: float, least: float, most: float, *, slow_start: bool) -> None:
         self.limit = min(most, max(least, limit))
         self._least = least
         self._most = most
-        self._slow_start = slow_start
+        self.slow_start = slow_start
         self._lowered = -inf
 
     def began(self, weight: float, load: float, prompt: int | None, seconds: float) -> None:
@@ -30,16 +30,16 @@ class Aimd:
         what was not tried has not succeeded.
         """
         if load * 2.0 >= self.limit:
-            self.limit = min(self._most, self.limit + (weight if self._slow_start else weight / self.limit))
+            self.limit = min(self._most, self.limit + (weight if self.slow_start else weight / self.limit))
 
     def overload(self, load: float, started: float, now: float) -> None:
         """An attempt met overload. One that ``started`` before the limit was last lowered tells nothing new."""
         if started > self._lowered:
             self.limit = max(self._least, min(self.limit, load) * LOWER)
             self._lowered = now
-            self._slow_start = False
+            self.slow_start = False
 
     def restart(self, limit: float) -> None:
         """Begin anew from ``limit``, by slow start, where that is less than what is known."""
         self.limit = min(self.limit, max(self._least, limit))
-        self._slow_start = True
+        self.slow_start = True

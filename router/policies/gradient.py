@@ -37,7 +37,6 @@ class Gradient:
         "_round",
         "_samples",
         "_seen",
-        "_slow_start",
     )
 
     def __init__(self, limit: float, least: float, most: float) -> None:
@@ -46,7 +45,6 @@ class Gradient:
         self._most = most
         self._longs = [0.0] * (len(EDGES) + 1)
         self._seen = [0] * (len(EDGES) + 1)
-        self._slow_start = True
         self._busiest = self._ratios = 0.0
         self._start_round()
 
@@ -76,13 +74,11 @@ class Gradient:
             self._move(self._ratios / self._samples)
 
     def overload(self, load: float, started: float, now: float) -> None:
-        self._slow_start = False
         self._aimd.overload(load, started, now)
         self._round = max(float(WARM_UP), self.limit)
 
     def restart(self, limit: float) -> None:
         """As ``Aimd.restart``; how long a first token takes is not forgotten."""
-        self._slow_start = True
         self._aimd.restart(limit)
         self._start_round()
 
@@ -90,8 +86,9 @@ class Gradient:
         limit = self.limit
         if self._busiest * 2.0 >= limit:
             gradient = min(1.0, max(0.5, TOLERANCE / ratio)) if ratio > 0.0 else 1.0
-            self._slow_start = self._slow_start and gradient >= 1.0
-            moved = limit * 2.0 if self._slow_start else limit + SMOOTHING * (limit * gradient + QUEUE - limit)
+            if gradient < 1.0:
+                self._aimd.slow_start = False
+            moved = limit * 2.0 if self._aimd.slow_start else limit + SMOOTHING * (limit * gradient + QUEUE - limit)
             self._aimd.limit = min(self._most, max(self._least, moved))
         self._start_round()
 

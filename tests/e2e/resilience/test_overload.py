@@ -13,7 +13,6 @@ from bench.overload import SERVICE, SLO_SECONDS, Part, Run, cause, parts, quanti
 
 SECONDS, LEARNING = 9.0, 2.0
 SLOTS = 12
-GRADIENT = {"concurrency": {"algorithm": "gradient"}}  # for servers of one's own, which queue what is too much
 
 
 @pytest.fixture(scope="module")
@@ -23,8 +22,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Run]:
     folders = {law: tmp_path_factory.mktemp(law) for law in laws}  # not in the threads: two would make the same one
 
     def one(law: str) -> Run:
-        defaults = GRADIENT if law == "queues" else {}
-        return asyncio.run(run(law, SECONDS, folders[law], defaults=defaults, slots=SLOTS))
+        return asyncio.run(run(law, SECONDS, folders[law], slots=SLOTS))
 
     with ThreadPoolExecutor() as threads:
         told = dict(zip(laws, threads.map(one, laws), strict=True))

@@ -85,6 +85,14 @@ def test_a_plain_answer_says_nothing_by_its_time():
     assert limit.limit == pytest.approx(23.0)  # slow start, whatever they took
 
 
+def test_once_a_queue_was_seen_plain_answers_raise_it_by_one_a_round_at_most():
+    limit = warmed()
+    a_round(limit, 0.6)
+    before = limit.limit
+    limit.began(1.0, before, None, 0.2)
+    assert limit.limit == pytest.approx(before + 1.0 / before)
+
+
 def test_overload_lowers_it_once_a_round():
     limit = gradient()
     for _ in range(5):
