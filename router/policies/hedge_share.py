@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from router.config import RetryBudget
 from router.errors import Refused
-from router.policies.retry_budget import TokenBudget
+from router.policies.retry_budget import TokenBudget, Withdrawal
 from router.policies.throttle import Throttle
 from router.policy import Ending, Ticket
 from router.types import Attempt
@@ -39,7 +39,7 @@ class HedgeShare:
             raise Refused("hedge_throttled")
         if not budget.try_withdraw(now):
             raise Refused("hedge_share")
-        return _Hedged(budget, now)
+        return Withdrawal(budget, now)
 
 
 class _Share:
@@ -57,18 +57,3 @@ class _Share:
     def settle(self, ending: Ending, now: float) -> None:
         if not ending.sent:
             self.budget.take_back(now)
-
-
-class _Hedged:
-    __slots__ = ("_at", "_budget")
-
-    def __init__(self, budget: TokenBudget, at: float) -> None:
-        self._at = at
-        self._budget = budget
-
-    def begun(self, seconds: float, now: float) -> None:
-        pass
-
-    def settle(self, ending: Ending, now: float) -> None:
-        if not ending.sent:
-            self._budget.refund(self._at, now)

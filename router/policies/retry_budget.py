@@ -157,7 +157,7 @@ class RetryBudgets:
             return None
         if not purse.budget.try_withdraw(now):
             raise Refused("rate_budget", final=not attempt.hedge)
-        return _Withdrawal(purse.budget, now)
+        return Withdrawal(purse.budget, now)
 
     @staticmethod
     def balance_of(live: Live, now: float) -> int | None:
@@ -166,7 +166,7 @@ class RetryBudgets:
         return None if purse is None or not purse.enabled else purse.budget.balance(now)
 
 
-class _Withdrawal:
+class Withdrawal:
     """What was paid at ``at`` goes back if the attempt was never sent."""
 
     __slots__ = ("_at", "_budget")
