@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from time import perf_counter
 
-from app.settings import ANY_MODEL, RouteSettings, Settings, TargetSettings
+from app.settings import ANY_MODEL, ProviderSettings, RouteSettings, Settings, TargetSettings
 from app.settings.in_force import (
     TargetPolicies,
     experiments_of,
@@ -72,13 +72,20 @@ class Gateway:
         await asyncio.gather(*(provider.aclose() for provider in self.providers.values()))
 
 
-def build(settings: Settings, started: int = 0, previous: Gateway | None = None) -> Gateway:
+def build(
+    settings: Settings,
+    started: int = 0,
+    previous: Gateway | None = None,
+    *,
+    make: Callable[[ProviderSettings], Provider] | None = None,
+    stopwatch: Callable[[], float] = perf_counter,
+) -> Gateway:
     """``started`` is the wall clock in whole seconds; it dates the models. Targets that ``previous`` has too, under the same
-    policies, share its live state.
+    policies, share its live state. On a virtual clock ``make`` gives the providers, and ``stopwatch`` is the clock.
     """
-    makers = kinds()
+    make = make or _make
     events = Events()
-    providers = {entry.name: makers[entry.kind].build(entry.name, entry.options) for entry in settings.providers}
+    providers = {entry.name: make(entry) for entry in settings.providers}
     targets = _Targets(settings, providers, events, previous)
     routes = {entry.model: targets.route(entry) for entry in settings.routes}
     wanted = _wanted_rules(routes.values())
@@ -95,7 +102,7 @@ def build(settings: Settings, started: int = 0, previous: Gateway | None = None)
         events=events,
         storming=dont_retry.active,
         seed=settings.seed,
-        stopwatch=perf_counter,
+        stopwatch=stopwatch,
     )
     mirrors = Mirrors(settings.seed)
     prober = Prober(targets.probes, events)
@@ -113,6 +120,11 @@ def build(settings: Settings, started: int = 0, previous: Gateway | None = None)
         prober,
         started,
     )
+
+
+def _make(entry: ProviderSettings) -> Provider:
+    provider: Provider = kinds()[entry.kind].build(entry.name, entry.options)
+    return provider
 
 
 def _wanted_rules(routes: Collection[Route]) -> list[Policy]:

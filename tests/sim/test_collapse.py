@@ -1,0 +1,82 @@
+"""A published collapse on the virtual clock, through the unchanged gateway: with nothing on it stays, with the defaults it ends.
+
+HotOS'21 (Bronson and others, "Metastable Failures in Distributed Systems"), section 2.1: a server of 300 calls a second, a time-out
+of 1 s, one retry, and 10 s in which it does nothing. It can bear 150 calls a second for ever (300 / 2), and 280 until that happens.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from app.settings import Settings
+from app.wiring import build
+from router.sim import VirtualLoop
+from router.sim.arrivals import regular
+from router.sim.clients import Called, amplification, come, goodput
+from router.sim.server import Server
+
+CAPACITY = 300.0
+OUTAGE = (10.0, 20.0)
+OFF = {"enabled": False}
+NAIVE = {
+    "defaults": {
+        "timeouts": {"attempt": 1.0},
+        "retry": {"max_attempts": 2, "backoff": {"base": 0.0}, "budget": OFF, "concurrency": OFF, "dont_retry": OFF},
+        "breaker": OFF,
+        "throttle": OFF,
+        "concurrency": OFF,
+    },
+    "shedding": OFF,
+}
+RECOVERED = OUTAGE[1] + 15.0  # by then, with the defaults
+DEFAULTS: dict[str, Any] = {"defaults": {"timeouts": {"attempt": 1.0}}}
+
+
+def run(rate: float, seconds: float, settings: dict[str, Any], *, patience: float | None = None) -> Sequence[Called]:
+    async def scenario() -> Sequence[Called]:
+        loop = asyncio.get_running_loop()
+        server = Server("db", lambda _: CAPACITY, patience=patience, stopped=[OUTAGE])
+        given = {
+            "providers": [{"name": "db", "kind": "echo"}],
+            "routes": [{"model": "m", "targets": [{"provider": "db"}]}],
+            **settings,
+        }
+        gateway = build(Settings.model_validate(given), make=lambda _: server, stopwatch=loop.time)
+        try:
+            return await come(gateway.dispatcher, "m", regular(rate, seconds))
+        finally:
+            await gateway.aclose()
+
+    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+        return runner.run(scenario())
+
+
+@pytest.mark.parametrize(("rate", "drained"), [(120.0, 60.0)])
+def test_r1_below_half_of_the_capacity_it_comes_back_by_itself(rate, drained):
+    """The backlog is gone 2 x rate x 10 / (300 - 2 x rate) seconds after the outage."""
+    called = run(rate, drained + 5, NAIVE)
+    assert goodput(called, 0.0, OUTAGE[0]) == pytest.approx(1.0)
+    assert goodput(called, drained, drained + 5) == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("rate", [155.0, 280.0])
+def test_r1_above_it_stays_down_at_twice_the_load_for_ever(rate):
+    called = run(rate, 60.0, NAIVE)
+    assert goodput(called, 0.0, OUTAGE[0] - 1) == pytest.approx(1.0)
+    assert goodput(called, 40.0, 60.0) == pytest.approx(0.0)
+    assert amplification(called, 40.0, 60.0) == pytest.approx(2.0)
+
+
+def test_r1_where_no_work_is_done_for_callers_who_have_gone_it_comes_back():
+    called = run(280.0, 60.0, NAIVE, patience=1.0)
+    assert goodput(called, 40.0, 60.0) == pytest.approx(1.0)
+
+
+def test_r1_with_breakwater_s_defaults_it_ends():
+    called = run(280.0, 60.0, DEFAULTS)
+    assert goodput(called, RECOVERED, 60.0) >= 0.95
+    assert amplification(called, OUTAGE[1], 60.0) <= 1.1
