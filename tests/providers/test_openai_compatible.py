@@ -71,7 +71,7 @@ class Wire:
         self.response = response
         self.sent = None
 
-    async def post(self, path, body, headers, connect_timeout):
+    async def post(self, path, body, headers, connect_timeout, *, final=False):
         self.sent = (path, body)
         return self.response
 
