@@ -56,7 +56,20 @@ async def _both(journey: Journey, attempt: Attempt, run: Run, delay: float) -> R
             await winner.aclose()
         raise
     journey.won = False
-    return None if winner is None else _told(journey, winner)
+    if winner is None:
+        return None
+    _learn_from(journey, attempt)
+    return _told(journey, winner)
+
+
+def _learn_from(journey: Journey, attempt: Attempt) -> None:
+    """The first, if it lost, would have taken longer still. Left out, the slow ones would be missing from what is known, and
+    hedges would come sooner and sooner.
+    """
+    for step in journey.decision.steps:
+        if step.number == attempt.number and step.label == "hedge_loser":
+            stream, live = attempt.call.request.stream, attempt.target.live
+            live.latency.observe(stream, attempt.prompt, step.seconds, journey.loop.time())
 
 
 async def _first(tasks: list[Running]) -> Running | None:

@@ -15,24 +15,29 @@ from router.types import Call
 
 
 class Called(NamedTuple):
-    """One call: when it came, and when it was over. ``attempts`` were sent upstream for it."""
+    """One call: when it came, when it had its first content (None: never), and when it was over. ``attempts`` were sent
+    upstream for it.
+    """
 
     arrived: float
+    began: float | None
     ended: float
     ok: bool
     attempts: int
 
 
-async def come(dispatcher: Dispatcher, model: str, arrivals: Iterable[float]) -> Sequence[Called]:
+async def come(
+    dispatcher: Dispatcher, model: str, arrivals: Iterable[float], *, stream: bool = False
+) -> Sequence[Called]:
     """A call at each time of ``arrivals``, on the loop's clock; all of them when the last is over, as they ended."""
     loop = asyncio.get_running_loop()
     called: list[Called] = []
-    fields = {"model": model, "messages": [{"role": "user", "content": "hello"}]}
+    fields = {"model": model, "stream": stream, "messages": [{"role": "user", "content": "hello"}]}
     body = orjson.dumps(fields)
     async with asyncio.TaskGroup() as clients:
         for number, arrival in enumerate(arrivals):
             await asyncio.sleep(arrival - loop.time())
-            request = Request(f"call-{number}", Endpoint.CHAT, body, fields, False, {})
+            request = Request(f"call-{number}", Endpoint.CHAT, body, fields, stream, {})
             clients.create_task(_call(dispatcher, Call(request, model), called))
     return called
 
@@ -40,9 +45,10 @@ async def come(dispatcher: Dispatcher, model: str, arrivals: Iterable[float]) ->
 async def _call(dispatcher: Dispatcher, call: Call, called: list[Called]) -> None:
     loop = asyncio.get_running_loop()
     arrived = loop.time()
+    began: float | None = None
     try:
         async with await dispatcher.open(call) as reply:
-            attempts = len(reply.attempts)
+            began, attempts = loop.time(), len(reply.attempts)
             async for _ in reply:
                 pass
         ok = True
@@ -50,7 +56,7 @@ async def _call(dispatcher: Dispatcher, call: Call, called: list[Called]) -> Non
         ok, attempts = False, len(error.attempts)
     except ProviderError:  # broken off
         ok = False
-    called.append(Called(arrived, loop.time(), ok, attempts))
+    called.append(Called(arrived, began, loop.time(), ok, attempts))
 
 
 def goodput(called: Sequence[Called], begins: float, ends: float) -> float:

@@ -51,6 +51,20 @@ async def test_the_pauses_and_waits_of_a_call_that_fails_twice_are_all_of_its_ti
 
 
 @on_virtual_clock
+async def test_one_that_lost_is_known_to_take_at_least_as_long_and_one_that_hardly_began_is_not():
+    """Without it only the fast answers of a target would be known, and each hedge would bring the next one forward."""
+    slow, fast = Upstream("slow", healthy(opens=5.0)), Upstream("fast", healthy(opens=0.5))
+    it = world(slow, fast)
+    await it.answer(call_for("r1"))
+    known = [target.live.latency.quantile(0.0, stream=True, tokens=1) for target in it.targets]
+    assert known == pytest.approx([1.5, 0.5])
+    other = world(Upstream("first", healthy(opens=1.2)), Upstream("hedge", healthy(opens=5.0)))
+    await other.answer(call_for("r1"))
+    known = [target.live.latency.quantile(0.0, stream=True, tokens=1) for target in other.targets]
+    assert known == [pytest.approx(1.2), None]
+
+
+@on_virtual_clock
 async def test_who_answers_in_time_is_not_hedged():
     it = world(Upstream("a", healthy(opens=0.9)), Upstream("b", healthy()))
     await it.answer()
