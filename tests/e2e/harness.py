@@ -210,7 +210,7 @@ class Gateway:
                 line for line in self.log_lines() if line["event"] == "request" and line["request_id"] == request_id
             ]
 
-        (line,) = await eventually(lines)
+        (line,) = await eventually(lines, within=5.0)
         return line
 
     def call(self, body: Mapping[str, Any], request_id: str) -> Call:
