@@ -6,22 +6,18 @@ of 1 s, one retry, and 10 s in which it does nothing. It can bear 150 calls a se
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from typing import Any
 
 import pytest
+from simulated import OFF, simulate
 
-from app.settings import Settings
-from app.wiring import build
-from router.sim import VirtualLoop
 from router.sim.arrivals import regular
-from router.sim.clients import Called, amplification, come, goodput
+from router.sim.clients import Called, amplification, goodput
 from router.sim.server import Server
 
 CAPACITY = 300.0
 OUTAGE = (10.0, 20.0)
-OFF = {"enabled": False}
 NAIVE = {
     "defaults": {
         "timeouts": {"attempt": 1.0},
@@ -37,22 +33,13 @@ DEFAULTS: dict[str, Any] = {"defaults": {"timeouts": {"attempt": 1.0}}}
 
 
 def run(rate: float, seconds: float, settings: dict[str, Any], *, patience: float | None = None) -> Sequence[Called]:
-    async def scenario() -> Sequence[Called]:
-        loop = asyncio.get_running_loop()
-        server = Server("db", lambda _: CAPACITY, patience=patience, stopped=[OUTAGE])
-        given = {
-            "providers": [{"name": "db", "kind": "echo"}],
-            "routes": [{"model": "m", "targets": [{"provider": "db"}]}],
-            **settings,
-        }
-        gateway = build(Settings.model_validate(given), make=lambda _: server, stopwatch=loop.time)
-        try:
-            return await come(gateway.dispatcher, "m", regular(rate, seconds))
-        finally:
-            await gateway.aclose()
-
-    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
-        return runner.run(scenario())
+    server = Server("db", lambda _: CAPACITY, patience=patience, stopped=[OUTAGE])
+    given = {
+        "providers": [{"name": "db", "kind": "echo"}],
+        "routes": [{"model": "m", "targets": [{"provider": "db"}]}],
+        **settings,
+    }
+    return simulate(given, regular(rate, seconds), make=lambda _: server)
 
 
 @pytest.mark.parametrize(("rate", "drained"), [(120.0, 60.0)])

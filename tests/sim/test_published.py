@@ -2,36 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from math import ceil
 from random import Random
 from typing import Any
 
 import pytest
+from simulated import OFF, simulate
 
-from app.settings import Settings
-from app.wiring import build
-from router.sim import VirtualLoop
 from router.sim.arrivals import poisson
-from router.sim.clients import Called, amplification, come, goodput
+from router.sim.clients import Called, amplification, goodput
 
 SEED = 20_261
-OFF = {"enabled": False}
 NO_PROTECTIONS = {"breaker": OFF, "throttle": OFF, "concurrency": OFF}
 END = 1e9
-
-
-def run(settings: dict[str, Any], arrivals: Iterable[float], *, stream: bool) -> Sequence[Called]:
-    async def scenario() -> Sequence[Called]:
-        gateway = build(Settings.model_validate(settings), stopwatch=asyncio.get_running_loop().time)
-        try:
-            return await come(gateway.dispatcher, "m", arrivals, stream=stream)
-        finally:
-            await gateway.aclose()
-
-    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
-        return runner.run(scenario())
 
 
 # --- R3: Brooker, "Fixing retries with token buckets and circuit breakers" (2022) --------------------------------------
@@ -47,7 +31,7 @@ def retrying(p: float, retry: dict[str, Any]) -> Sequence[Called]:
         | {"retry": {"backoff": {"base": 0.0}, "concurrency": OFF, "dont_retry": OFF, **retry}},
         "shedding": OFF,
     }
-    return run(settings, poisson(1000.0, 20.0, Random(SEED)), stream=False)
+    return simulate(settings, poisson(1000.0, 20.0, Random(SEED)))
 
 
 @pytest.mark.parametrize("p", [0.05, 0.2, 0.5, 1.0])
@@ -86,7 +70,7 @@ def hedging(hedge: dict[str, Any] | None) -> Sequence[Called]:
         "defaults": NO_PROTECTIONS,
         "shedding": OFF,
     }
-    return run(settings, poisson(50.0, 400.0, Random(SEED)), stream=True)
+    return simulate(settings, poisson(50.0, 400.0, Random(SEED)), stream=True)
 
 
 def quantile(called: Sequence[Called], q: float) -> float:
