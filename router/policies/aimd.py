@@ -13,10 +13,11 @@ LOWER = 0.9
 
 class Aimd:
     """``limit`` and all weights in requests of typical size. ``slow_start``: until the first overload it grows by what
-    succeeds, which doubles it with each limit-ful; after that, by one request for each limit-ful.
+    succeeds, which doubles it with each limit-ful; after that, by one request for each limit-ful. After a restart it doubles
+    only up to what it is known to bear (TCP's ssthresh): who comes back from a failure is met by a crowd.
     """
 
-    __slots__ = ("_least", "_lowered", "_most", "limit", "slow_start")
+    __slots__ = ("_borne", "_least", "_lowered", "_most", "_threshold", "limit", "slow_start")
 
     def __init__(self, limit: float, least: float, most: float, *, slow_start: bool) -> None:
         self.limit = min(most, max(least, limit))
@@ -24,13 +25,21 @@ class Aimd:
         self._most = most
         self.slow_start = slow_start
         self._lowered = -inf
+        self._borne = 0.0
+        self._threshold = inf
+
+    @property
+    def doubling(self) -> bool:
+        return self.slow_start and self.limit < self._threshold
 
     def began(self, weight: float, load: float, prompt: int | None, seconds: float) -> None:
         """An attempt of ``weight`` has its first content. Nothing is learnt while less than half of the limit is used:
         what was not tried has not succeeded.
         """
+        if load > self._borne:
+            self._borne = load
         if load * 2.0 >= self.limit:
-            self.limit = min(self._most, self.limit + (weight if self.slow_start else weight / self.limit))
+            self.limit = min(self._most, self.limit + (weight if self.doubling else weight / self.limit))
 
     def overload(self, load: float, started: float, now: float) -> None:
         """An attempt met overload. One that ``started`` before the limit was last lowered tells nothing new."""
@@ -38,8 +47,10 @@ class Aimd:
             self.limit = max(self._least, min(self.limit, load) * LOWER)
             self._lowered = now
             self.slow_start = False
+            self._borne = min(self._borne, self.limit / 2.0)
 
     def restart(self, limit: float) -> None:
         """Begin anew from ``limit``, by slow start, where that is less than what is known."""
         self.limit = min(self.limit, max(self._least, limit))
         self.slow_start = True
+        self._threshold = max(self.limit, self._borne) if self._borne else inf

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from itertools import pairwise
 from math import inf
 
 import pytest
@@ -335,15 +336,36 @@ def test_a_target_that_is_back_gets_its_traffic_by_slow_start(algorithm):
     back.restart(5.0)
     assert back.limit == pytest.approx(5.0)
     for now in range(200):
-        tickets = []
-        while not back.refusal(ONE.call, float(now)):
-            tickets.append(back.admit(ONE, float(now)))
-        for ticket in tickets:
-            ticket.begun(0.1, now + 0.1)
-            ticket.settle(OK, now + 0.2)
+        one_round(back, 10_000, float(now))
         if back.limit >= 999:
             break
     assert now < 40, back.limit
     small = limiter(3.0, algorithm=algorithm)
     small.restart(5.0)
     assert small.limit == pytest.approx(3.0)
+
+
+def test_a_target_that_is_back_gets_no_more_at_once_than_it_has_borne():
+    """A server that queues takes whatever comes: doubled on and on, the crowd that waited made it too slow, and opened it again.
+    The gradient sees the queue.
+    """
+    back = limiter(1000.0, algorithm="aimd")
+    one_round(back, 12, 0.0)
+    back.restart(5.0)
+    limits = []
+    for now in range(1, 12):
+        one_round(back, 1000, float(now))
+        limits.append(back.limit)
+    assert limits[3] >= 12, "what is known comes back by doubling"
+    assert all(after - before <= 4.5 for before, after in pairwise(limits) if before >= 12), limits
+    assert limits[-1] > limits[3], "and it goes on from there"
+
+
+def one_round(it, most, now):
+    """As many as are let in, all of them served."""
+    tickets = []
+    while len(tickets) < most and not it.refusal(ONE.call, now):
+        tickets.append(it.admit(ONE, now))
+    for ticket in tickets:
+        ticket.begun(0.1, now + 0.1)
+        ticket.settle(OK, now + 0.2)
