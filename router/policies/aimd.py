@@ -36,8 +36,7 @@ class Aimd:
         """An attempt of ``weight`` has its first content. Nothing is learnt while less than half of the limit is used:
         what was not tried has not succeeded.
         """
-        if load > self._borne:
-            self._borne = load
+        self._borne = max(self._borne, load)
         if load * 2.0 >= self.limit:
             self.limit = min(self._most, self.limit + (weight if self.doubling else weight / self.limit))
 
