@@ -7,6 +7,7 @@ tokens over those of the target's typical attempt, and the limit is on the sum o
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import inf
 from typing import Any, Protocol
 
 from router.config import Concurrency
@@ -14,7 +15,7 @@ from router.errors import Refused
 from router.measures.quantiles import Quantiles
 from router.policies.aimd import Aimd
 from router.policies.gradient import Gradient
-from router.policies.overload import overloaded
+from router.policies.overload import overloaded, unanswered
 from router.policy import Ending, Ticket
 from router.types import Attempt, Call, Live
 
@@ -35,7 +36,7 @@ class Algorithm(Protocol):
 
 
 class Limiter:
-    """``live.limit`` and ``load`` in requests of ``typical`` tokens. Whatever comes while nothing runs is admitted; a large one
+    """``live.limit`` and ``load`` in requests of ``typical`` tokens; ``answered_at``: when somebody last got content. Whatever comes while nothing runs is admitted; a large one
     may go beyond the limit, and weighs no more than half of it: else it would keep all others out until it ends.
     """
 
@@ -52,6 +53,7 @@ class Limiter:
         self._running = 0
         self.load = 0.0
         self.typical = 0.0
+        self.answered_at = -inf
         if self._enabled:
             live.limit = self._algorithm.limit
 
@@ -135,10 +137,13 @@ class _Ticket:
         self._prompt = prompt
 
     def begun(self, seconds: float, now: float) -> None:
+        self._limiter.answered_at = now
         self._limiter.began(self._weight, self._load, self._prompt, seconds)
 
     def settle(self, ending: Ending, now: float) -> None:
-        """Overload teaches; whatever else ends an attempt only gives back what it held."""
-        if overloaded(ending):
+        """Overload teaches, and so does a time in which nobody was answered; whatever else ends an attempt only gives back what
+        it held.
+        """
+        if overloaded(ending) or (unanswered(ending) and self._limiter.answered_at <= self._started):
             self._limiter.overload(self._load, self._started, now)
         self._limiter.release(self._weight)

@@ -15,3 +15,8 @@ def overloaded(ending: Ending) -> bool:
     if ending.outcome is Outcome.OVERLOAD:
         return True
     return isinstance(ending.failure, TimedOut) and ending.failure.phase == "first_token"
+
+
+def unanswered(ending: Ending) -> bool:
+    """A plain answer that did not come within the time of an attempt: by itself that may be a matter of its length."""
+    return isinstance(ending.failure, TimedOut) and ending.failure.phase == "attempt" and not ending.midway

@@ -42,7 +42,6 @@ OTHERS = [
     Disconnected("no"),
     TimedOut("connect", 5.0),
     TimedOut("idle", 15.0),
-    TimedOut("attempt", 300.0),
     QuotaExhausted("paid?", status=429),
     Misconfigured("key?", status=401),
     Rejected("what?", status=400, body=b"{}"),
@@ -215,6 +214,23 @@ def test_overload_lowers_the_limit(failure, algorithm):
     assert full.limit == pytest.approx(9.0)
 
 
+def test_a_plain_answer_that_did_not_come_in_time_teaches_only_if_nobody_else_got_one():
+    """Alone it may be a matter of its length; while nothing at all comes, the target stands still, and waits for nothing."""
+    late = failed(TimedOut("attempt", 5.0))
+    it = limiter(40.0)
+    lone, other = it.admit(ONE, 0.0), it.admit(ONE, 0.0)
+    other.begun(1.0, 1.0)
+    before = it.limit
+    lone.settle(late, 5.0)
+    assert it.limit == before
+    still = it.admit(ONE, 6.0)
+    still.settle(late._replace(midway=True), 11.0)
+    assert it.limit == before
+    still = it.admit(ONE, 12.0)
+    still.settle(late, 17.0)
+    assert it.limit < before
+
+
 @pytest.mark.parametrize("ending", [OK, IGNORED, UNSENT, *map(failed, OTHERS)], ids=lambda ending: str(ending.label))
 @pytest.mark.parametrize("algorithm", ["aimd", "gradient"])
 def test_nothing_is_learnt_from_cancels_client_errors_and_faults(ending, algorithm):
@@ -294,7 +310,8 @@ def test_it_describes_itself():
     }
 
 
-ENDINGS = [OK, IGNORED, UNSENT, *map(failed, OVERLOADS), *map(failed, OTHERS), Ending(Outcome.FAULT)]
+LATE = failed(TimedOut("attempt", 300.0))
+ENDINGS = [OK, IGNORED, UNSENT, LATE, *map(failed, OVERLOADS), *map(failed, OTHERS), Ending(Outcome.FAULT)]
 
 
 @examples(100)
