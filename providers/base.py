@@ -21,12 +21,21 @@ class Endpoint(StrEnum):
     RESPONSES = "responses"
 
 
+class Injected(NamedTuple):
+    """A fault, by its id and kind, that an attempt at ``target``, provider/model, has met on purpose."""
+
+    fault: str
+    kind: str
+    target: str
+
+
 class Request(NamedTuple):
     """One client request, the same for every attempt.
 
     ``body`` is what the client sent, ``fields`` the same parsed (read only). ``headers`` holds the few request
     headers that travel upstream, lower case. ``created`` is the wall clock in whole seconds. ``metered``: somebody here
-    wants to know the tokens of a stream, whether or not the client asked for them.
+    wants to know the tokens of a stream, whether or not the client asked for them. ``session`` names what belongs
+    together. ``faults``: where those that are injected into its attempts are written down; None: nobody wants to know.
     """
 
     id: str
@@ -37,6 +46,8 @@ class Request(NamedTuple):
     headers: Mapping[str, str]
     created: int = 0
     metered: bool = False
+    session: str | None = None
+    faults: list[Injected] | None = None
 
 
 class Usage(NamedTuple):

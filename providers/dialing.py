@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 import aiohappyeyeballs
 
-from providers.errors import Misconfigured, ProviderError, TimedOut, Unreachable
+from providers.errors import Misconfigured, ProviderError, TimedOut, Unreachable, Untrusted
 from providers.network import network_of, refusal
 
 DNS_CACHE_SECONDS = 10.0
@@ -96,7 +96,9 @@ class Dialer:
         return allowed
 
     def _unreachable(self, error: OSError | UnicodeError) -> ProviderError:
-        if isinstance(error, ssl.SSLError | ssl.CertificateError):
+        if isinstance(error, ssl.SSLCertVerificationError):
+            return Untrusted(f"{self._name} could not be trusted: its certificate was refused")
+        if isinstance(error, ssl.SSLError):
             return Unreachable(f"{self._name} could not be trusted: TLS failed")
         if isinstance(error, socket.gaierror | UnicodeError):  # not there, or no name at all: a label is empty
             return Unreachable(f"the host name of {self._name} could not be resolved")

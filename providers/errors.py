@@ -1,7 +1,7 @@
 """Every way in which an upstream can fail, as one tree. Foreign exceptions never pass this line.
 
     ProviderError
-    ├── Unreachable      no connection: refused, DNS, TLS
+    ├── Unreachable      no connection: refused, DNS, TLS; Untrusted: it cannot prove who it is
     ├── Disconnected     the connection broke: closed before headers, reset, cut, a length that lies
     ├── TimedOut         a phase took too long: connect, first_token, idle, attempt
     ├── ServerFault      the upstream answered 5xx, or any status that makes no sense here
@@ -65,6 +65,12 @@ class ProviderError(Exception):
 
 class Unreachable(ProviderError):
     reason = "unreachable"
+
+
+class Untrusted(Unreachable):
+    """Its certificate is not accepted, which no second attempt will change."""
+
+    same_target = False
 
 
 class Disconnected(ProviderError):

@@ -25,7 +25,7 @@ from providers.errors import (
 )
 from providers.parse_json import parse_json
 
-_QUOTA_CODES = frozenset(
+QUOTA_CODES = frozenset(
     {
         "insufficient_quota",
         "credit_balance_exhausted",
@@ -171,4 +171,4 @@ def _is_unknown_model(body: bytes) -> bool:
 
 
 def _is_quota(error: Any) -> bool:
-    return _member(error, "code") in _QUOTA_CODES or _member(error, "type") in _QUOTA_CODES
+    return _member(error, "code") in QUOTA_CODES or _member(error, "type") in QUOTA_CODES

@@ -69,6 +69,10 @@ class OpenAICompatible:
         self._upstream = Upstream(name, options.base_url, headers, options.network)
 
     async def open(self, request: Request, model: str, connect_timeout: float) -> Stream:
+        return reading(await self.fetch(request, model, connect_timeout), request, self.name)
+
+    async def fetch(self, request: Request, model: str, connect_timeout: float) -> Answer:
+        """The answer before anything is read of its body: its status is 200. Raises ``ProviderError``."""
         body = request.body if request.fields.get("model") == model else with_model(request.body, model)
         if counts_unasked(request):
             body = with_usage(body)
@@ -79,7 +83,7 @@ class OpenAICompatible:
         except BaseException:
             response.close()
             raise
-        return EventStream(response, request, self.name) if request.stream else WholeBody(response, request, self.name)
+        return response
 
     async def forward(self, outgoing: Outgoing, patience: Patience) -> Forwarding:
         """Any other request, streamed both ways. Raises ``ProviderError``."""
@@ -118,6 +122,11 @@ class OpenAICompatible:
         if payload is not None and (error := failure_in(payload)) is not None:
             raise from_event(error, self.name)
         raise Malformed(f"{self.name} sent {response.media_type} where a stream of events was asked for")
+
+
+def reading(response: Answer, request: Request, name: str) -> EventStream | WholeBody:
+    """What the answer of ``name`` to ``request`` is, read as OpenAI's API has it."""
+    return EventStream(response, request, name) if request.stream else WholeBody(response, request, name)
 
 
 class WholeBody:

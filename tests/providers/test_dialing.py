@@ -19,7 +19,7 @@ from waiting import free_port
 
 from providers import dialing
 from providers.dialing import Dialer
-from providers.errors import Disconnected, Misconfigured, TimedOut, Unreachable
+from providers.errors import Disconnected, Misconfigured, TimedOut, Unreachable, Untrusted
 from providers.http import Upstream, read_body
 from tests.e2e.harness import eventually
 
@@ -423,16 +423,17 @@ def test_over_tls_only_a_farewell_ends_a_body_without_a_length(tls, truncated):
 @on_each_loop
 async def test_a_certificate_that_nobody_vouches_for_is_not_trusted(tls):
     async with RawServer(always(OK), tls=tls) as server:
-        with pytest.raises(Unreachable) as caught:
+        with pytest.raises(Untrusted) as caught:
             await over_tls(server)
-        assert caught.value.message == "up could not be trusted: TLS failed"
+        assert caught.value.message == "up could not be trusted: its certificate was refused"
+        assert not caught.value.same_target
 
 
 @pytest.mark.usefixtures("trusted")
 @on_each_loop
 async def test_a_certificate_for_another_name_is_not_trusted(tls):
     async with RawServer(always(OK), tls=tls) as server:
-        with pytest.raises(Unreachable, match="up could not be trusted: TLS failed"):
+        with pytest.raises(Untrusted, match="up could not be trusted: its certificate was refused"):
             await over_tls(server, "127.0.0.1")
 
 

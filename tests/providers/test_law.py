@@ -24,6 +24,7 @@ from providers.law import Law
         ({"exponential": 4}, Law("exponential", 4.0)),
         ({"exponential": [4]}, Law("exponential", 4.0)),
         ({"normal": [1, 0]}, Law("normal", 1.0, 0.0)),
+        ({"pareto": [1, 1.5]}, Law("pareto", 1.0, 1.5)),
         (Law("normal", 1.0, 0.1), Law("normal", 1.0, 0.1)),
     ],
     ids=repr,
@@ -53,6 +54,7 @@ def test_what_may_be_written_for_a_distribution(value, law):
         {"uniform": [True, 2]},
         {"exponential": [1, 2]},
         {"normal": [1, math.inf]},
+        {"pareto": 1},
         {"uniform": [1, 2], "normal": [1, 2]},
         {3: [1, 2]},
     ],
@@ -68,6 +70,11 @@ def test_a_uniform_law_upside_down_is_named():
         Law.parse({"uniform": [2, 1]})
 
 
+def test_a_tail_too_heavy_to_be_simulated_is_named():
+    with pytest.raises(ValueError, match=r"pareto: an alpha below 0\.5"):
+        Law.parse({"pareto": [1, 0.4]})
+
+
 SMALL = st.floats(0, 20)
 LAWS = st.one_of(
     SMALL,
@@ -75,6 +82,7 @@ LAWS = st.one_of(
     st.tuples(SMALL, SMALL).map(lambda pair: {"normal": list(pair)}),
     st.tuples(SMALL, SMALL).map(lambda pair: {"uniform": sorted(pair)}),
     SMALL.map(lambda mean: {"exponential": mean}),
+    st.tuples(SMALL, st.floats(0.5, 20)).map(lambda pair: {"pareto": list(pair)}),
 )
 
 
@@ -96,12 +104,21 @@ def test_draws_are_finite_never_negative_and_the_same_for_the_same_chance(value,
         (Law("uniform", 1.0, 3.0), fmean, 2.0),
         (Law("exponential", 4.0), fmean, 4.0),
         (Law("normal", 10.0, 1.0), fmean, 10.0),
+        (Law("pareto", 2.0, 3.0), fmean, 3.0),
+        (Law("pareto", 2.0, 1.0), median, 4.0),
     ],
     ids=str,
 )
 def test_parameters_mean_what_their_names_say(law, measure, expected):
     rng = Random(1)
     assert measure([law.draw(rng) for _ in range(20_000)]) == pytest.approx(expected, rel=0.03)
+
+
+@examples(200)
+@given(LAWS, st.floats(0, 1, exclude_max=True), st.floats(0, 1, exclude_max=True))
+def test_what_is_exceeded_less_often_is_larger(value, one, other):
+    law = Law.parse(value)
+    assert law.at(min(one, other)) <= law.at(max(one, other)) < math.inf
 
 
 def test_a_law_with_a_parameter_of_nothing_draws_nothing():
