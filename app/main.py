@@ -22,9 +22,11 @@ from app.api.inference import Inference
 from app.api.openapi import describe
 from app.api.passthrough import Passthrough
 from app.api.prompted import as_chat
+from app.api.signed_fault import HeaderFaults
 from app.observability.access_log import AccessLog
 from app.observability.batch import Batch, Listener
 from app.observability.exposition import Exposition
+from app.observability.guarding import Guarding
 from app.observability.metrics import Metrics
 from app.observability.timeline import Timeline
 from app.server.listening import listening
@@ -55,7 +57,9 @@ def create_app(
     Timeline(gateway.events)
     access_log = [AccessLog()] if gateway.settings.telemetry.access_log else []
     admin = None if admin_door is None else Admin(gateway)
-    finished = Batch(metrics, *access_log, *(() if admin is None else admin.listeners), *listeners)
+    finished = Batch(
+        metrics, Guarding(gateway.chaos), *access_log, *(() if admin is None else admin.listeners), *listeners
+    )
     ownership = Ownership()
     inference = partial(
         Inference,
@@ -63,6 +67,7 @@ def create_app(
         limits=limits,
         finished=finished,
         mirrors=gateway.mirrors,
+        header_faults=HeaderFaults(gateway, None if admin_door is None else admin_door.token),
         metered=gateway.settings.telemetry.stream_usage,
     )
     hot: dict[bytes, App] = {f"/v1/{endpoint.value}".encode(): inference(endpoint) for endpoint in Endpoint}

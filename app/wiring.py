@@ -11,6 +11,7 @@ from time import perf_counter
 from app.settings import ANY_MODEL, ProviderSettings, RouteSettings, Settings, TargetSettings
 from app.settings.in_force import (
     TargetPolicies,
+    chaos_of,
     experiments_of,
     hedge_of,
     price_of,
@@ -22,6 +23,7 @@ from app.settings.in_force import (
 from providers import Provider, kinds
 from providers.base import Probed
 from router import Dispatcher, Live, Retry, Route, Routes, Target, Timeouts
+from router.chaos import Chaos, faulty
 from router.config import RetryBudget
 from router.events import BreakerMoved, Events
 from router.gate import Gate
@@ -47,7 +49,7 @@ from router.types import Mirror
 @dataclass(slots=True)
 class Gateway:
     """What lives as long as the process. ``lives`` are the targets' live states by provider/model, under ``policies``;
-    ``draining`` is set once, when it is told to stop.
+    ``providers`` are as they are, and the routes reach them through ``chaos``. ``draining`` is set once, when it is told to stop.
     """
 
     settings: Settings
@@ -60,6 +62,7 @@ class Gateway:
     budgets: RetryBudgets
     mirrors: Mirrors
     prober: Prober
+    chaos: Chaos
     started: int
     draining: bool = field(default=False)
 
@@ -68,6 +71,7 @@ class Gateway:
         return self.dispatcher.routes
 
     async def aclose(self) -> None:
+        self.chaos.close()
         await asyncio.gather(self.prober.aclose(), self.mirrors.aclose())
         await asyncio.gather(*(provider.aclose() for provider in self.providers.values()))
 
@@ -79,22 +83,25 @@ def build(
     *,
     make: Callable[[ProviderSettings], Provider] | None = None,
     stopwatch: Callable[[], float] = perf_counter,
+    instance: int = 0,
 ) -> Gateway:
     """``started`` is the wall clock in whole seconds; it dates the models. Targets that ``previous`` has too, under the same
     policies, share its live state. On a virtual clock ``make`` gives the providers, and ``stopwatch`` is the clock.
+    ``instance`` tells gateways under one configuration apart: their breakers open at once, and must not ask again at once.
     """
     make = make or _make
     events = Events()
     providers = {entry.name: make(entry) for entry in settings.providers}
-    targets = _Targets(settings, providers, events, previous)
-    routes = {entry.model: targets.route(entry) for entry in settings.routes}
-    wanted = _wanted_rules(routes.values())
-    anything = routes.pop(ANY_MODEL, None)
+    lives: dict[str, Live] = {}
+    chaos = Chaos(chaos_of(settings), events, lambda: sum(live.in_flight for live in lives.values()))
+    reached = {name: faulty(each, chaos) for name, each in providers.items()} if settings.chaos.enabled else providers
+    targets = _Targets(settings, reached, lives, events, previous, instance)
+    routes = targets.routes()
     gate = Gate(shedding_of(settings), events)
     budgets, dont_retry = RetryBudgets(), DontRetry()
-    rules: list[Policy] = [Deadline(), dont_retry, *wanted]
+    rules: list[Policy] = [Deadline(), dont_retry, *_wanted_rules(routes.values())]
     dispatcher = Dispatcher(
-        Routes(routes, anything),
+        Routes({model: route for model, route in routes.items() if model != ANY_MODEL}, routes.get(ANY_MODEL)),
         gate=gate,
         # What costs nothing comes first, so that no budget is spent on an attempt that is refused all the same.
         rules=rules,
@@ -104,8 +111,6 @@ def build(
         seed=settings.seed,
         stopwatch=stopwatch,
     )
-    mirrors = Mirrors(settings.seed)
-    prober = Prober(targets.probes, events)
     events.listen(partial(_ease_in, targets.lives, targets.policies), BreakerMoved)
     return Gateway(
         settings,
@@ -116,8 +121,9 @@ def build(
         events,
         gate,
         budgets,
-        mirrors,
-        prober,
+        Mirrors(settings.seed),
+        Prober(targets.probes, events),
+        chaos,
         started,
     )
 
@@ -148,17 +154,27 @@ class _Targets:
     """Makes routes and their targets; one live state, with its guards, for each provider and model."""
 
     def __init__(
-        self, settings: Settings, providers: Mapping[str, Provider], events: Events, previous: Gateway | None
+        self,
+        settings: Settings,
+        providers: Mapping[str, Provider],
+        lives: dict[str, Live],
+        events: Events,
+        previous: Gateway | None,
+        instance: int,
     ) -> None:
-        self.lives: dict[str, Live] = {}
+        self.lives = lives
         self.policies: dict[str, TargetPolicies] = {}
         self.probes: list[Probe] = []
         self._settings = settings
         self._providers = providers
         self._events = events
         self._previous = previous
+        self._seed = settings.seed + instance
 
-    def route(self, entry: RouteSettings) -> Route:
+    def routes(self) -> dict[str, Route]:
+        return {entry.model: self._route(entry) for entry in self._settings.routes}
+
+    def _route(self, entry: RouteSettings) -> Route:
         retry, timeouts = retry_of(self._settings, entry), timeouts_of(self._settings, entry)
         policies = [target_policies(self._settings, entry, target) for target in entry.targets]
         targets = [self._target(entry, target, own, retry) for target, own in zip(entry.targets, policies, strict=True)]
@@ -221,10 +237,10 @@ class _Targets:
     def _alive(self, target: Target, policies: TargetPolicies, budget: RetryBudget) -> Live:
         """The order is the one in which they are asked; what has the shortest answer comes first."""
         live = Live()
-        emit, seed = self._events.emit, self._settings.seed
+        emit = self._events.emit
         live.guarded_by(
             Standing(target.id, emit=emit, names_model=target.model is not None, listens=policies.breaker.enabled),
-            Breaker(target.id, policies.breaker, seed=seed, emit=emit),
+            Breaker(target.id, policies.breaker, seed=self._seed, emit=emit),
             Throttle(policies.throttle, target.id),
             Limiter(live, policies.concurrency),
             counters=(Purse(budget), Load(live)),

@@ -176,3 +176,14 @@ class Probing:
     enabled: bool = True
     timeout: float = 2.0
     idle: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Chaos:
+    """What faults may do. ``max_active``: how many attempts may be under one at once, as a share of those that run (up to 1)
+    or as a number, and always one; ``max_ttl`` in seconds.
+    """
+
+    enabled: bool = True
+    max_active: float = 0.5
+    max_ttl: float = 900.0

@@ -70,7 +70,7 @@ class Decision:
         self.stream = call.request.stream
         self.pin = call.pin
         self.priority = call.priority
-        self.session = call.session
+        self.session = call.request.session
         self.route = route
         self.tokens = tokens
         self.began = began

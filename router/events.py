@@ -102,6 +102,49 @@ class WeightsChanged(NamedTuple):
     weights: tuple[tuple[str, float], ...]
 
 
+class FaultStarted(NamedTuple):
+    """A fault acts from now until ``ends`` at the latest, on ``targets``."""
+
+    at: float
+    fault: str
+    kind: str
+    targets: tuple[str, ...]
+    ends: float
+    reason: str
+
+
+class FaultStopped(NamedTuple):
+    """``why``: expired, stopped, dead_man or slo_guard, and ``told`` that one's own words; ``injected`` so often."""
+
+    at: float
+    fault: str
+    kind: str
+    targets: tuple[str, ...]
+    why: str
+    told: str | None
+    injected: int
+
+
+class FaultInjected(NamedTuple):
+    """One attempt meets a fault."""
+
+    at: float
+    request_id: str
+    target: str
+    fault: str
+    kind: str
+
+
+class FaultOverflowed(NamedTuple):
+    """One attempt was to meet a fault, but as many as may are under one already."""
+
+    at: float
+    request_id: str
+    target: str
+    fault: str
+    kind: str
+
+
 Event = (
     Admitted
     | Shed
@@ -112,6 +155,10 @@ Event = (
     | BreakerMoved
     | StandingChanged
     | WeightsChanged
+    | FaultStarted
+    | FaultStopped
+    | FaultInjected
+    | FaultOverflowed
 )
 OF_ATTEMPTS: tuple[type[Event], ...] = (AttemptStarted, Committed, AttemptEnded)
 Listener = Callable[[Any], None]
@@ -165,4 +212,8 @@ EVERY: tuple[type[Event], ...] = (
     BreakerMoved,
     StandingChanged,
     WeightsChanged,
+    FaultStarted,
+    FaultStopped,
+    FaultInjected,
+    FaultOverflowed,
 )

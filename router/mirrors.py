@@ -82,7 +82,7 @@ def _copy_of(call: Call) -> Call:
     request = call.request
     copy_id = f"{request.id}-mirror"
     headers = {**request.headers, "x-request-id": copy_id}
-    return Call(request._replace(id=copy_id, headers=headers), call.model)
+    return Call(request._replace(id=copy_id, headers=headers, faults=None), call.model)
 
 
 async def _send(attempt: Attempt, loop: asyncio.AbstractEventLoop) -> str:

@@ -156,8 +156,8 @@ class Pin:
 
 
 class Call(NamedTuple):
-    """One client request on its way. ``timeout``: the client's own limit in seconds, if it gave one. ``session`` names
-    what belongs together; ``retries``: how often the client says that it has tried this before.
+    """One client request on its way. ``timeout``: the client's own limit in seconds, if it gave one; ``retries``: how often
+    the client says that it has tried this before.
     """
 
     request: Request
@@ -165,7 +165,6 @@ class Call(NamedTuple):
     pin: Pin | None = None
     timeout: float | None = None
     priority: Priority = Priority.DEFAULT
-    session: str | None = None
     retries: int = 0
 
 

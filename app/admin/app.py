@@ -12,7 +12,7 @@ from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
 from pydantic import BaseModel
 
-from app.admin import audit, config, experiments, explain_api, feed, requests, targets, weights
+from app.admin import audit, config, experiments, explain_api, faults, feed, requests, targets, weights
 from app.admin.access import Access
 from app.admin.given import Examiner
 from app.api.edge import Edge
@@ -83,6 +83,7 @@ class Admin:
             feed.routes(self._feed),
             config.routes(gateway, examiner),
             experiments.routes(gateway, self._arms, fresh),
+            faults.routes(gateway, trail),
             audit.routes(trail),
         )
         for part in parts:

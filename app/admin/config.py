@@ -77,7 +77,7 @@ def _shown(value: Any) -> Any:
     if isinstance(value, SecretStr):
         return HIDDEN
     if isinstance(value, Law):
-        return _law(value)
+        return law_written(value)
     if isinstance(value, ProviderSettings):  # as in the file: the kind's own settings beside the name
         return {"name": value.name, "kind": value.kind, **_shown(value.options)}
     if isinstance(value, BaseModel):
@@ -97,7 +97,7 @@ def _shown(value: Any) -> Any:
     return value if value is None or isinstance(value, bool | int | float | str) else str(value)
 
 
-def _law(law: Law) -> Any:
+def law_written(law: Law) -> Any:
     """As it would be written."""
     if law.shape == "constant":
         return law.a

@@ -15,6 +15,7 @@ from app.api.body import BodyLimits
 from app.api.errors import ApiError
 from app.api.exchange import Exchange
 from app.api.inference import Inference
+from app.api.signed_fault import HeaderFaults
 from app.observability.decisions import Json, ms, pin_text, row
 from app.wiring import Gateway
 from providers import Endpoint
@@ -78,7 +79,14 @@ def answer(gateway: Gateway, question: Question, now: float, live: Gateway | Non
             message = f"headers: {name[:64]!r} must be a header's name, and its value printable ASCII"
             raise ApiError(400, message, code="invalid_field", param="headers")
     limits = BodyLimits(MAX_BODY_BYTES, 0.0)
-    hearing = _Hearing(Endpoint.CHAT, gateway.dispatcher, limits, lambda _: None, mirrors=gateway.mirrors)
+    hearing = _Hearing(
+        Endpoint.CHAT,
+        gateway.dispatcher,
+        limits,
+        lambda _: None,
+        mirrors=gateway.mirrors,
+        header_faults=HeaderFaults(gateway, None),
+    )
     asked = hearing.hear(question.headers, question.sent())
     route = gateway.routes.find(asked.call.model)
     explanation = explain(

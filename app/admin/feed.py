@@ -1,6 +1,6 @@
 """The events of the core, as they happen: server-sent events for whoever watches, and a short memory of what matters.
 
-    router.events ─► Feed ─┬─► history    breakers, standings, weights: the last HISTORY
+    router.events ─► Feed ─┬─► history    breakers, standings, weights, faults: the last HISTORY
                            └─► Watcher    a queue each, bounded; who reads too slowly is told so, and dropped
 
 An event of every request is made only while somebody watches for it.
@@ -23,14 +23,23 @@ from app.admin.clock import Clock, read
 from app.api.asgi import Receive, Scope, Send
 from app.api.errors import ApiError
 from app.observability.decisions import finite
-from router.events import EVERY, BreakerMoved, Event, Events, StandingChanged, WeightsChanged
+from router.events import (
+    EVERY,
+    BreakerMoved,
+    Event,
+    Events,
+    FaultStarted,
+    FaultStopped,
+    StandingChanged,
+    WeightsChanged,
+)
 
 HISTORY = 100
 MOST_WATCHERS = 16
 MOST_WAITING = 1000
 KEEP_ALIVE_SECONDS = 15.0
-REMEMBERED = (BreakerMoved, StandingChanged, WeightsChanged)
-_MOMENTS = frozenset({"open_until", "until"})
+REMEMBERED = (BreakerMoved, StandingChanged, WeightsChanged, FaultStarted, FaultStopped)
+_MOMENTS = frozenset({"open_until", "until", "ends"})
 
 
 # ``BreakerMoved`` is breaker_moved outside.
@@ -164,7 +173,7 @@ def routes(feed: Feed) -> APIRouter:
     async def events(types: str | None = None) -> Response:
         """Server-sent events, each a JSON object with its `type` and `time`. `types` are those wanted: `a,b`.
 
-        Begins with what is remembered of breakers, standings and weights.
+        Begins with what is remembered of breakers, standings, weights and faults.
         """
         return _Stream(feed, kinds_of(types))
 

@@ -65,6 +65,8 @@ def _others(targets: Sequence[Json]) -> Iterator[str]:
 
 
 def _result(record: Json) -> Iterator[str]:
+    for each in record["faults"]:
+        yield f"On purpose: {each['target']} met fault {each['fault']} ({each['kind']})"
     result = record["result"]
     whom = "nobody" if result["target"] is None else result["target"]
     reason = "" if result["route_reason"] is None else f" ({result['route_reason']})"

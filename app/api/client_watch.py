@@ -66,5 +66,7 @@ class ClientWatch:
     async def _listen(self) -> None:
         while (message := await self._receive())["type"] != "http.disconnect":
             pass
+        if message.get("complete"):  # the client has it all; only the upstream is still being closed
+            return
         self.gone = departure(message)
         self._task.cancel()

@@ -10,6 +10,7 @@ from time import perf_counter
 
 from app.api.asgi import Scope
 from providers import Usage
+from providers.base import Injected
 from router.decision import Decision
 from router.types import Tried
 
@@ -21,7 +22,8 @@ _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
 
 class Exchange:
     """Times are seconds on the stopwatch (``perf_counter``). ``decision`` is what inference adds: why it went where it
-    went; ``experiment`` is name=arm.
+    went; ``experiment`` is name=arm; ``faults`` are those injected into its attempts, ``own_fault`` is one that it
+    brought itself.
     """
 
     status = 0
@@ -32,6 +34,7 @@ class Exchange:
     target: str | None = None
     decision: Decision | None = None
     experiment: str | None = None
+    own_fault: str | None = None
     first_byte: float | None = None
     usage: Usage | None = None
     error: str | None = None
@@ -44,6 +47,7 @@ class Exchange:
         self.method: str = scope["method"]
         self.path: str = scope["path"]
         self.client: str = scope["client"][0] if scope.get("client") else ""
+        self.faults: list[Injected] = []
 
     @property
     def attempts(self) -> Sequence[Tried]:
@@ -87,6 +91,8 @@ class Exchange:
             ]
         if self.experiment is not None:
             headers.append((b"x-experiment", self.experiment.encode()))
+        if self.faults:
+            headers.append((b"x-fault", ",".join(dict.fromkeys(each.fault for each in self.faults)).encode()))
         return headers
 
 

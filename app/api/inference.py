@@ -18,6 +18,8 @@ from app.api.errors import DRAINING, ApiError, answer_for
 from app.api.exchange import Exchange
 from app.api.fields import check, parse_object
 from app.api.respond import send_error, send_reply
+from app.api.signed_fault import HEADER as FAULT_HEADER
+from app.api.signed_fault import HeaderFaults
 from app.api.wishes import wishes_of
 from providers import Endpoint, ProviderError, Request
 from router import Call, Decision, Dispatcher, Pin, RouterError
@@ -44,7 +46,7 @@ _TRAVELLING = frozenset(TRAVELLING)
 class Inference:
     """One endpoint as an ASGI callable. ``finished`` is told of every exchange when it is over; ``metered``: the tokens
     of streams are counted also for clients that did not ask; ``ownership``: where it has ids that are continued later;
-    ``mirrors`` get copies of some;
+    ``mirrors`` get copies of some; ``header_faults`` are for requests that bring their own;
     ``prepare`` makes the endpoint's body of the client's, if that is another.
     """
 
@@ -56,6 +58,7 @@ class Inference:
         finished: Callable[[Exchange], None],
         *,
         mirrors: Mirrors,
+        header_faults: HeaderFaults,
         metered: bool = False,
         ownership: Ownership | None = None,
         prepare: Callable[[bytes], bytes] | None = None,
@@ -65,6 +68,7 @@ class Inference:
         self._limits = limits
         self._finished = finished
         self._mirrors = mirrors
+        self._header_faults = header_faults
         self._metered = metered
         self._ownership = ownership
         self._prepare = prepare
@@ -84,6 +88,8 @@ class Inference:
             log.exception("internal error", request_id=exchange.request_id)
             await send_error(exchange, answer_for(error), send)
         finally:
+            if exchange.own_fault is not None:
+                self._header_faults.end(exchange.own_fault)
             self._finished(exchange)
 
     async def _serve(self, exchange: Exchange, receive: Receive, send: Send) -> None:
@@ -93,6 +99,8 @@ class Inference:
         exchange.bytes_in = len(body)
         call = self._call(exchange, body)
         del body
+        if FAULT_HEADER in exchange.headers:
+            exchange.own_fault = self._header_faults.begin(exchange.headers[FAULT_HEADER], call.request.id, time.time())
         with ClientWatch(receive, loop, self._grace):
             decision = exchange.decision = Decision()
             try:
@@ -126,13 +134,24 @@ class Inference:
         travelling = {} if _TRAVELLING.isdisjoint(headers) else _travelling(headers)
         travelling["x-request-id"] = exchange.request_id
         now = int(time.time())
-        request = Request(exchange.request_id, self._endpoint, body, fields, stream, travelling, now, self._metered)
         pin, timeout, priority, session, arm, retries = wishes_of(headers)
+        request = Request(
+            exchange.request_id,
+            self._endpoint,
+            body,
+            fields,
+            stream,
+            travelling,
+            now,
+            self._metered,
+            session,
+            exchange.faults,
+        )
         if pin is None:
-            pin = self._place_of(exchange, request, session, arm)
-        return Call(request, model, pin, timeout, priority, session, retries)
+            pin = self._place_of(exchange, request, arm)
+        return Call(request, model, pin, timeout, priority, retries)
 
-    def _place_of(self, exchange: Exchange, request: Request, session: str | None, arm: str | None) -> Pin | None:
+    def _place_of(self, exchange: Exchange, request: Request, arm: str | None) -> Pin | None:
         """Where what it continues lives, else the arm of an experiment."""
         route = self._dispatcher.routes.find(exchange.model or "")
         if arm is None:
@@ -140,7 +159,7 @@ class Inference:
             if pin is not None or not route.experiments:
                 return pin
         try:
-            assignment = assign(route.experiments, arm, session, request.id)
+            assignment = assign(route.experiments, arm, request.session, request.id)
         except ValueError as error:
             raise ApiError(400, str(error), code="invalid_header") from None
         if assignment is None:

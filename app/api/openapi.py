@@ -57,6 +57,7 @@ _REQUEST_HEADERS = {
     "X-Deadline-Ms": "The time that the whole call may take, in milliseconds.",
     "X-Priority": "Who is turned away last when there is too much: critical, default (if left out), sheddable, batch.",
     "X-Session-ID": "What belongs together: keeps a session at its target (affinity) and in its arm (experiments).",
+    "X-Fault": "A fault for this request alone, signed by `breakwater fault sign`; off unless `chaos.header_faults` is on.",
     "X-Experiment": "`name=arm`: this arm of an experiment, whatever its shares say.",
 }
 _RESPONSE_HEADERS = {
@@ -66,6 +67,7 @@ _RESPONSE_HEADERS = {
     "x-attempts": "Every attempt and how it ended, in order: `a/m:503,b/m:200`.",
     "x-route-reason": "Why this target: weight, pin, sticky, failover or hedge.",
     "x-experiment": "name=arm, where the model has an experiment.",
+    "x-fault": "The ids of the faults that were injected on purpose into its attempts, if any.",
     "x-cache": "off",
     "x-overhead-ms": "The gateway's own time.",
     "server-timing": "The gateway's and the upstream's time.",

@@ -104,7 +104,7 @@ def worker_app(beside: Beside = NOTHING) -> App:
     settings = _load().settings
     configure(settings.telemetry.log_level)
     worker = None if multiprocessing.parent_process() is None else str(os.getpid())
-    gateway = build(settings, started=int(time.time()))
+    gateway = build(settings, started=int(time.time()), instance=secrets.randbits(32))
     app = create_app(gateway, metrics_listener=beside.metrics, admin_door=beside.admin, worker=worker)
     # What is here now stays: without this, each full collection walks all imported code again (-15 % on the hot road).
     gc.collect()

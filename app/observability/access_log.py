@@ -38,10 +38,12 @@ class AccessLog:
 
 
 def facts(exchange: Exchange, at: datetime) -> Facts:
-    """Milliseconds throughout, as orjson writes it. ``end`` is complete, cut or client_closed; ``at``: when."""
+    """Milliseconds throughout, as orjson writes it. ``end`` is complete, cut or client_closed; ``at``: when. ``faults`` only if some
+    were injected.
+    """
     first_byte = exchange.first_byte
     usage, decision = exchange.usage, exchange.decision or NOTHING_DECIDED
-    return {
+    line = {
         "ts": at,
         "level": "info",
         "event": "request",
@@ -65,6 +67,9 @@ def facts(exchange: Exchange, at: datetime) -> Facts:
         "end": exchange.end,
         "error": exchange.error,
     }
+    if exchange.faults:
+        line["faults"] = [{"fault": each.fault, "kind": each.kind, "target": each.target} for each in exchange.faults]
+    return line
 
 
 def _for_people(line: Facts) -> None:
@@ -72,6 +77,8 @@ def _for_people(line: Facts) -> None:
     kept: Facts = {}
     if line["attempts"]:
         kept["attempts"] = " → ".join(f"{tried['target']}:{tried['outcome']}" for tried in line["attempts"])
+    if "faults" in line:
+        kept["faults"] = ", ".join(fault["fault"] for fault in line["faults"])
     kept |= {name: line[name] for name in ("route_reason", "tokens_out", "error") if line[name] is not None}
     if line["stream"] and line["first_byte_ms"] is not None:
         kept["first"] = f"{line['first_byte_ms']:.0f}ms"

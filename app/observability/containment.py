@@ -1,4 +1,4 @@
-"""What keeps failures where they are, in numbers: breakers, budgets, limits, what was turned away."""
+"""What keeps failures where they are, in numbers: breakers, budgets, limits, what was turned away; and those made on purpose."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from time import monotonic
 from app.observability.ending import outcome_of
 from app.observability.numbers import Count, Family, Histogram, counter, gauge
 from app.wiring import Gateway
+from providers.faults import FAULTS
 from router import Live
-from router.events import BreakerMoved, RetryRefused, Shed, StandingChanged
+from router.events import BreakerMoved, FaultInjected, FaultOverflowed, RetryRefused, Shed, StandingChanged
 from router.policies.breaker import Breaker
 from router.policies.retry_budget import RetryBudgets
 from router.policies.standing import Standing
@@ -38,6 +39,14 @@ class Containment:
         self.waiting = gauge("breakwater_queue_length", "Calls that wait for room.", "priority")
         self.shed = counter("breakwater_shed", "Calls that were turned away.", "reason", "priority")
         self.mirrored = counter("breakwater_mirror", "Copies of calls, by how they ended.", "target", "outcome")
+        self.faults = counter("breakwater_faults_injected", "Attempts that met a fault on purpose.", "fault", "target")
+        self.spared = counter(
+            "breakwater_faults_overflowed",
+            "Attempts spared, since as many as may were under a fault.",
+            "fault",
+            "target",
+        )
+        self.acting = gauge("breakwater_faults_active", "Faults that act now.", "fault")
         for target in gateway.lives:
             self.alarms.at(target)
         events = gateway.events
@@ -45,6 +54,8 @@ class Containment:
         events.listen(self._standing, StandingChanged)
         events.listen(self._shed, Shed)
         events.listen(self._refused, RetryRefused)
+        events.listen(self._injected, FaultInjected)
+        events.listen(self._spared, FaultOverflowed)
 
     @property
     def families(self) -> Sequence[Family[Count | Histogram]]:
@@ -60,6 +71,9 @@ class Containment:
             self.waiting,
             self.shed,
             self.mirrored,
+            self.faults,
+            self.spared,
+            self.acting,
         )
 
     def look(self) -> None:
@@ -70,6 +84,9 @@ class Containment:
         self.tokens.at().value = gateway.gate.tokens_in_flight
         for priority, waiting in gateway.gate.describe(now)["waiting"].items():
             self.waiting.at(priority).value = waiting
+        acting = Counter(each.rule.kind for each in gateway.chaos.acting.values())
+        for kind in FAULTS:
+            self.acting.at(kind).value = acting[kind]
         mirrored: Counter[tuple[str, str]] = Counter()
         for (target, label), count in gateway.mirrors.outcomes.items():  # two routes may mirror to the same
             mirrored[target.id, outcome_of(label)] += count
@@ -103,3 +120,9 @@ class Containment:
 
     def _refused(self, event: RetryRefused) -> None:
         self.refused.at(event.target, event.reason).value += 1
+
+    def _injected(self, event: FaultInjected) -> None:
+        self.faults.at(event.kind, event.target).value += 1
+
+    def _spared(self, event: FaultOverflowed) -> None:
+        self.spared.at(event.kind, event.target).value += 1

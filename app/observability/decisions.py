@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 from app.api.exchange import Exchange
 from app.observability.ending import ending_of
 from providers import Usage
+from providers.base import Injected
 from router import Decision, Pin, Priority, Route, Target
 from router.decision import Step
 from router.explain import Seen, considered
@@ -55,6 +56,7 @@ class Record(NamedTuple):
     end: str
     usage: Usage | None
     experiment: str | None
+    faults: Sequence[Injected]
 
     @property
     def at(self) -> float:
@@ -129,6 +131,7 @@ def _record(exchange: Exchange, decision: Decision, route: Route) -> Record:
         exchange.end,
         exchange.usage,
         exchange.experiment,
+        tuple(exchange.faults),
     )
 
 
@@ -168,6 +171,7 @@ def described(record: Record) -> Json:
         "queued_ms": ms(record.queued),
         "steps": [_step(record, place) for place in range(len(record.steps))],
         "nobody": _nobody(record),
+        "faults": [{"fault": each.fault, "kind": each.kind, "target": each.target} for each in record.faults],
         "result": {
             "status": record.status,
             "outcome": record.outcome,

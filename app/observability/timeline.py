@@ -1,4 +1,5 @@
-"""The log's line for each turn of a target: its breaker moved, an operator or its upstream took it out, weights changed.
+"""The log's line for each turn of a target: its breaker moved, an operator or its upstream took it out, weights changed,
+a fault began or ended.
 
 What needs a person is an error: a target that is disabled stays so until somebody mends it.
 """
@@ -7,7 +8,7 @@ from __future__ import annotations
 
 import structlog
 
-from router.events import BreakerMoved, Events, StandingChanged, WeightsChanged
+from router.events import BreakerMoved, Events, FaultStarted, FaultStopped, StandingChanged, WeightsChanged
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger("breakwater")
 
@@ -19,6 +20,8 @@ class Timeline:
         events.listen(self._moved, BreakerMoved)
         events.listen(self._standing, StandingChanged)
         events.listen(self._weights, WeightsChanged)
+        events.listen(self._fault_started, FaultStarted)
+        events.listen(self._fault_stopped, FaultStopped)
 
     def _moved(self, event: BreakerMoved) -> None:
         say = log.info if event.after in ("closed", "half_open") else log.warning
@@ -42,3 +45,24 @@ class Timeline:
 
     def _weights(self, event: WeightsChanged) -> None:
         log.info("weights", route=event.route, weights=dict(event.weights))
+
+    def _fault_started(self, event: FaultStarted) -> None:
+        log.warning(
+            "fault started",
+            fault=event.fault,
+            kind=event.kind,
+            targets=event.targets,
+            seconds=round(event.ends - event.at, 1),
+            reason=event.reason or None,
+        )
+
+    def _fault_stopped(self, event: FaultStopped) -> None:
+        log.warning(
+            "fault stopped",
+            fault=event.fault,
+            kind=event.kind,
+            targets=event.targets,
+            why=event.why,
+            told=event.told,
+            injected=event.injected,
+        )

@@ -15,6 +15,7 @@ DESCRIPTIONS: Mapping[str, Mapping[str, str]] = {
         "admin": "The admin API and the dashboard.",
         "telemetry": "What is logged and kept.",
         "passthrough": "Other paths of a provider's API that are sent on as they are. Off if left out.",
+        "chaos": "What faults that are injected on purpose may do.",
         "seed": "With the request id, decides which target a request gets.",
     },
     "ServerSettings": {
@@ -180,6 +181,12 @@ DESCRIPTIONS: Mapping[str, Mapping[str, str]] = {
         "access_log": "One line for each request.",
         "stream_usage": "Ask upstreams to count the tokens of every stream. Who did not ask for the count does not see it.",
         "decisions": "How many of the latest calls are kept with what was decided about them; 0 is none.",
+    },
+    "ChaosSettings": {
+        "enabled": "Whether faults can be injected at all.",
+        "max_active": "Attempts that may be under a fault at once: a share of those that run, up to 1, or a number.",
+        "max_ttl": "Seconds that a fault may act at most.",
+        "header_faults": "Whether a request may bring its own fault, in X-Fault, signed with the admin token.",
     },
     "PassthroughSettings": {
         "provider": "The name of the provider that gets them; its kind speaks HTTP.",

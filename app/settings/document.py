@@ -31,17 +31,17 @@ _SHIELDED = "$\ue000\\1\ue001"
 Entries = dict[str, tuple[yaml.Node, yaml.Node]]
 
 
-def read(text: str, label: str, environ: Mapping[str, str]) -> Draft:
-    """The draft of a whole file. Raises ``SettingsError`` where nothing can be read; else the draft has the problems."""
+def read(text: str, label: str, environ: Mapping[str, str], needs: str = "`providers` and `routes`") -> Draft:
+    """The draft of a whole file, which ``needs`` these keys. Raises ``SettingsError`` where nothing can be read; else the
+    draft has the problems.
+    """
     draft = Draft(label)
     draft.places[()] = f"{label}:1"
     node = _composed(text, label)
     if node is None or _is_null(node):
-        raise SettingsError([Problem(label, "", "is empty; it needs `providers` and `routes`")])
+        raise SettingsError([Problem(label, "", f"is empty; it needs {needs}")])
     if not isinstance(node, yaml.MappingNode):
-        raise SettingsError(
-            [Problem(f"{label}:1", "", "must be a mapping, with keys such as `providers` and `routes`")]
-        )
+        raise SettingsError([Problem(f"{label}:1", "", f"must be a mapping, with keys such as {needs}")])
     draft.data = _Reader(draft, environ).value(node, ())
     return draft
 

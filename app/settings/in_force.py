@@ -14,6 +14,7 @@ from providers import kinds
 from router.config import (
     Backoff,
     Breaker,
+    Chaos,
     Concurrency,
     DontRetry,
     Hedge,
@@ -103,6 +104,11 @@ def experiments_of(route: RouteSettings) -> tuple[Experiment, ...]:
 def shedding_of(settings: Settings) -> Shedding:
     values = settings.shedding.model_dump()
     return Shedding(**{**values, "queue": Queue(**values["queue"])})
+
+
+def chaos_of(settings: Settings) -> Chaos:
+    given = settings.chaos
+    return Chaos(given.enabled, given.max_active, given.max_ttl)
 
 
 def price_of(target: TargetSettings) -> float | None:

@@ -87,7 +87,7 @@ def _begun(path: Path | None, environ: Mapping[str, str], cwd: Path) -> tuple[Dr
         named = Path(DEFAULT_FILE)
     if named is not None:
         label = str(named)
-        return read(_text(cwd / named, label), label, environ), label
+        return read(text_of(cwd / named, label), label, environ), label
     discovered = discover(environ)
     if discovered is not None:
         return discovered
@@ -95,7 +95,8 @@ def _begun(path: Path | None, environ: Mapping[str, str], cwd: Path) -> tuple[Dr
     return read(text, "built-in configuration", environ), "the built-in demo configuration"
 
 
-def _text(path: Path, label: str) -> str:
+def text_of(path: Path, label: str) -> str:
+    """What a file says. Raises ``SettingsError`` under its ``label``."""
     try:
         with path.open("rb") as file:
             content = file.read(MAX_BYTES + 1)

@@ -38,6 +38,7 @@ from app.settings.scalars import (
     NotNegative,
     PathPattern,
     Positive,
+    Seconds,
     Text,
     Token,
     Whole,
@@ -71,7 +72,7 @@ def _options(given: Any, info: ValidationInfo) -> Any:
         # The kind's own error is told already; what no kind knows may be a misspelt `kind` itself.
         refuse_unknown(given, {name for kind in known.values() for name in option_names(kind)})
         return None
-    return given if isinstance(given, kind.options) else build_options(kind, given)
+    return given if isinstance(given, kind.options) else build_options(kind.options, given)
 
 
 Port = Annotated[Whole, Ge(0), Le(65535)]
@@ -180,6 +181,17 @@ class TelemetrySettings(Section):
     decisions: Annotated[Natural, Le(100_000)] = 1000
 
 
+class ChaosSettings(Section):
+    """``max_active``: attempts under a fault at once, as a share of those that run (up to 1) or as a number; one may always
+    be. ``max_ttl`` in seconds.
+    """
+
+    enabled: bool = True
+    max_active: Annotated[Positive, Le(1_000_000)] = 0.5
+    max_ttl: Seconds = 900.0
+    header_faults: bool = False
+
+
 class PassthroughSettings(Section):
     """Paths that go on to ``provider`` as they are, any method and body. A path is exact, or ends in ``/*`` for any rest."""
 
@@ -198,4 +210,5 @@ class Settings(Section):
     admin: AdminSettings = AdminSettings()
     telemetry: TelemetrySettings = TelemetrySettings()
     passthrough: PassthroughSettings | None = None
+    chaos: ChaosSettings = ChaosSettings()
     seed: Whole = 0

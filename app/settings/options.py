@@ -24,7 +24,12 @@ _SECRETS = {"api_key", "headers"}
 
 
 def option_names(kind: Kind) -> list[str]:
-    return [field.name for field in fields(kind.options) if field.init]
+    return dataclass_names(kind.options)
+
+
+def dataclass_names(options: type[Any]) -> list[str]:
+    """What can be given to make one."""
+    return [field.name for field in fields(options) if field.init]
 
 
 def secret_names(options: Any) -> list[str]:
@@ -38,11 +43,11 @@ def refuse_unknown(given: Mapping[str, Any], known: Collection[str]) -> None:
         raise ValidationError.from_exception_data("options", faults, hide_input=True)
 
 
-def build_options(kind: Kind, given: Mapping[str, Any]) -> Any:
-    """An instance of ``kind.options``. Raises ``ValidationError`` whose locations begin with an option's name."""
-    wanted = {field.name: field for field in fields(kind.options) if field.init}
-    hints = get_type_hints(kind.options, include_extras=True)
-    hidden = _secret_texts(given, secret_names(kind.options))
+def build_options(made: type[Any], given: Mapping[str, Any]) -> Any:
+    """An instance of ``made``, a dataclass. Raises ``ValidationError`` whose locations begin with an option's name."""
+    wanted = {field.name: field for field in fields(made) if field.init}
+    hints = get_type_hints(made, include_extras=True)
+    hidden = _secret_texts(given, secret_names(made))
     faults = _unknown(given, wanted)
     values: dict[str, Any] = {}
     for name, field in wanted.items():
@@ -57,7 +62,7 @@ def build_options(kind: Kind, given: Mapping[str, Any]) -> Any:
     options = None
     if all(name in values for name, field in wanted.items() if is_required(field)):
         try:
-            options = kind.options(**values)
+            options = made(**values)
         except ValueError as error:
             name, colon, message = str(error).partition(": ")
             names_field = bool(colon) and name in wanted

@@ -16,6 +16,7 @@ from pydantic import (
     field_validator,
     model_validator,
 )
+from pydantic.fields import FieldInfo
 
 from providers import Kind
 
@@ -43,8 +44,9 @@ class Section(BaseModel):
         if given is None or (_lenient(info) and not isinstance(given, Mapping)):
             given = {}
         if _lenient(info):
-            required = [name for name, field in cls.model_fields.items() if field.is_required()]
-            return dict.fromkeys(required) | {name: given[name] for name in cls.model_fields if name in given}
+            keys = keys_of(cls)
+            required = [key for key, field in keys.items() if field.is_required()]
+            return dict.fromkeys(required) | {key: given[key] for key in keys if key in given}
         return given
 
     @field_validator("*", mode="wrap")
@@ -59,6 +61,11 @@ class Section(BaseModel):
             if not field.is_required():
                 return field.get_default(call_default_factory=True)
             return _UNKNOWN.get(get_origin(field.annotation) or field.annotation, "")
+
+
+def keys_of(section: type[BaseModel]) -> dict[str, FieldInfo]:
+    """The keys as they are written in a file: some are words of Python's own."""
+    return {field.alias or name: field for name, field in section.model_fields.items()}
 
 
 def _lenient(info: ValidationInfo) -> bool:

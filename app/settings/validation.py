@@ -1,25 +1,25 @@
-"""A draft against the model: pydantic's errors in our words, with the line and the nearest right name."""
+"""A draft against the settings: what is wrong with it, told where it stands, in the file or in the environment."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any, get_args
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from app.settings.draft import Draft
 from app.settings.environment import names_of, nearest_variable, variable_of
 from app.settings.model import ProviderSettings, Settings
 from app.settings.options import option_names
-from app.settings.problems import Location, nearest, not_yet, unknown, written
+from app.settings.problems import Location, not_yet, unknown, written
 from app.settings.section import Reading
+from app.settings.wording import as_written, refuse, section_at, value_at
 from providers import Kind
 
 # What the configuration has in a later version, by the key's place, positions left out.
 LATER = {
-    *("auth", "limits", "ledger", "guardrails", "cache", "chaos", "slo", "recorder"),
+    *("auth", "limits", "ledger", "guardrails", "cache", "slo", "recorder"),
     *("telemetry.otlp_endpoint", "telemetry.trace_sample", "telemetry.content"),
 }
 
@@ -27,27 +27,6 @@ LATER = {
 _ELSEWHERE = {
     "routes[].targets[].retry": "belongs into the route: its attempts go to all of its targets",
 }
-
-_WORDS = {
-    "missing": "is missing",
-    "int_type": "must be a whole number",
-    "int_parsing": "must be a whole number",
-    "int_from_float": "must be a whole number",
-    "float_type": "must be a number",
-    "float_parsing": "must be a number",
-    "finite_number": "must be a finite number",
-    "bool_type": "must be true or false",
-    "bool_parsing": "must be true or false",
-    "string_type": "must be text; a number or a word such as yes becomes text in quotes",
-    "string_too_short": "must not be empty",
-    "string_pattern_mismatch": "must be 1 to 64 of the characters A-Z a-z 0-9 . _ -",
-    "list_type": "must be a list",
-    "model_type": "must be a mapping of keys to values",
-    "dict_type": "must be a mapping of keys to values",
-    "mapping_type": "must be a mapping of keys to values",
-}
-
-_COUNTS = {1: "one", 2: "two"}
 
 
 def validate(draft: Draft, kinds: Mapping[str, Kind]) -> Settings | None:
@@ -66,27 +45,18 @@ def salvage(draft: Draft, kinds: Mapping[str, Kind]) -> Settings:
 
 
 def _report(draft: Draft, error: ErrorDetails, kinds: Mapping[str, Kind]) -> None:
-    location = _as_written(draft, error)
-    match error["type"]:
-        case "extra_forbidden":
-            _report_unknown(draft, location, kinds)
-        case "unknown_kind":
-            given = str(_at(draft.data, location))
-            draft.refuse(location, error["msg"], nearest(given, error["ctx"]["known"]))
-        case "too_short":
-            draft.refuse(location, f"needs at least {_COUNTS[error['ctx']['min_length']]}")
-        case _ if _reaches_too_far(draft, location):
-            _report_unknown(draft, location, kinds)
-        case kind if not draft.is_unreadable(location):
-            message = error["msg"].removeprefix("Value error, ").replace("Input should", "must", 1)
-            draft.refuse(location, _WORDS.get(kind, message))
+    location = as_written(draft, error, _outside_options(error["loc"]))
+    if error["type"] == "extra_forbidden" or _reaches_too_far(draft, location):
+        _report_unknown(draft, location, kinds)
+    else:
+        refuse(draft, error, location)
 
 
 def _reaches_too_far(draft: Draft, location: Location) -> bool:
     """A variable for a setting inside a plain value, such as BREAKWATER_SEED__X."""
     variable = variable_of(draft.where(location), location)
     named = all(isinstance(part, str) for part in location)  # what a list's items may hold, their kind decides
-    return named and variable is not None and isinstance(_at(draft.data, location), dict)
+    return named and variable is not None and isinstance(value_at(draft.data, location), dict)
 
 
 def _report_unknown(draft: Draft, location: Location, kinds: Mapping[str, Kind]) -> None:
@@ -107,35 +77,15 @@ def _report_unknown(draft: Draft, location: Location, kinds: Mapping[str, Kind])
         draft.refuse(location, "unknown key" if near else message, near, where=where)
 
 
-def _as_written(draft: Draft, error: ErrorDetails) -> Location:
-    """Where the file has it: without our own ``options`` and without pydantic's names for branches of a union."""
-    location: Location = error["loc"]
-    if location[:1] == ("providers",) and location[2:3] == ("options",):
-        location = (*location[:2], *location[3:])
-    for length in range(len(location)):
-        if not draft.holds(location[: length + 1]):
-            return location[: length + (error["type"] == "missing")]
-    return location
-
-
-def _at(data: Any, location: Location) -> Any:
-    for part in location:
-        data = data[part]
-    return data
+def _outside_options(location: Location) -> Location:
+    """As the file has it: ``options`` are our own."""
+    inside = location[:1] == ("providers",) and location[2:3] == ("options",)
+    return (*location[:2], *location[3:]) if inside else location
 
 
 def _known_keys(draft: Draft, location: Location, kinds: Mapping[str, Kind]) -> list[str]:
-    section: type[BaseModel] = Settings
-    for part in location:
-        if isinstance(part, str):
-            section = _section_of(section.model_fields[part].annotation) or section
+    section = section_at(Settings, location)
     if section is not ProviderSettings:
         return list(section.model_fields)
-    kind = kinds.get(str(_at(draft.data, location).get("kind")))
+    kind = kinds.get(str(value_at(draft.data, location).get("kind")))
     return ["name", "kind", *(name for one in ([kind] if kind else kinds.values()) for name in option_names(one))]
-
-
-def _section_of(hint: Any) -> type[BaseModel] | None:
-    """The section in ``Section``, ``Section | None`` and ``list[Section]``."""
-    sections = (part for part in (hint, *get_args(hint)) if isinstance(part, type) and issubclass(part, BaseModel))
-    return next(sections, None)

@@ -42,8 +42,8 @@ def affinity_key(call: Call) -> bytes:
     neither belongs to nothing and is spread by its request id.
     """
     request = call.request
-    if call.session:
-        named = f"session\x1f{call.session}"
+    if call.request.session:
+        named = f"session\x1f{call.request.session}"
     elif opening := opening_of(request):
         named = f"opening\x1f{opening}"
     else:

@@ -18,6 +18,7 @@ from worlds import (
     healthy,
     now,
     on_virtual_clock,
+    pending,
     said,
 )
 
@@ -111,7 +112,7 @@ async def test_however_an_answer_ends_its_tickets_are_settled_once(ending):
     assert world.books.outcomes == [outcome]
     assert world.calls == [1, 0]
     assert world.is_at_rest()
-    assert not [timer for timer in asyncio.get_running_loop()._scheduled if is_waited_for(timer)]
+    assert not [timer for timer in pending() if is_waited_for(timer)]
 
 
 @pytest.mark.parametrize(

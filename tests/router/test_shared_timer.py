@@ -5,7 +5,7 @@ import asyncio
 from hypothesis import given
 from hypothesis import strategies as st
 from props import examples
-from worlds import now, on_virtual_clock
+from worlds import now, on_virtual_clock, pending
 
 from router.shared_timer import SharedTimer
 
@@ -23,7 +23,7 @@ class Waiter:
 
 
 def scheduled() -> int:
-    return len([timer for timer in asyncio.get_running_loop()._scheduled if not timer.cancelled()])
+    return len(pending())
 
 
 @on_virtual_clock

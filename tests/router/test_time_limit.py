@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from worlds import now, on_virtual_clock
+from worlds import now, on_virtual_clock, pending
 
 from router.time_limit import TimeLimit, within
 
@@ -73,7 +73,7 @@ async def test_a_limit_that_has_passed_already_ends_the_first_wait():
 
 
 def timers() -> int:
-    return len([timer for timer in asyncio.get_running_loop()._scheduled if not timer.cancelled()])
+    return len(pending())
 
 
 @on_virtual_clock

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from props import examples
-from worlds import PING, SILENT, PlayedStream, Script, now, on_virtual_clock, said
+from worlds import PING, SILENT, PlayedStream, Script, now, on_virtual_clock, pending, said
 
 from providers import Chunk
 from providers.errors import ServerFault, TimedOut
@@ -31,8 +31,7 @@ class Paced:
 
 
 def timers(watchdog):
-    scheduled = asyncio.get_running_loop()._scheduled
-    return sum(timer._callback == watchdog._go_off for timer in scheduled if not timer.cancelled())
+    return sum(timer._callback == watchdog._go_off for timer in pending())
 
 
 async def read_all(watchdog, stream, pauses=()):

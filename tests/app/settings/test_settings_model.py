@@ -265,7 +265,7 @@ def later(what: str) -> str:
 
 @pytest.mark.parametrize(
     "section",
-    ["auth", "limits", "ledger", "guardrails", "cache", "chaos", "slo", "recorder"],
+    ["auth", "limits", "ledger", "guardrails", "cache", "slo", "recorder"],
 )
 def test_a_section_of_a_later_version(complaints: Complain, section: str) -> None:
     assert complaints(f"{MINIMAL}{section}: {{enabled: true}}") == [f"breakwater.yaml:6: {section}: {later(section)}"]

@@ -56,7 +56,7 @@ TEXT = "must be text; a number or a word such as yes becomes text in quotes"
 KINDS = "unknown kind; the kinds are: echo, llamacpp, mock, openai, openai-compatible, vllm"
 LAW = (
     "not a distribution; allowed: a number >= 0, {lognormal: [median, sigma]}, {uniform: [low, high]}, "
-    "{exponential: mean}, {normal: [mean, standard deviation], cut at 0}"
+    "{exponential: mean}, {normal: [mean, standard deviation], cut at 0}, {pareto: [least, alpha]}"
 )
 ADDRESS = "must be an address such as https://host/v1"
 SCHEME = "must begin with http:// or https:// and be an address such as https://host/v1"

@@ -29,7 +29,8 @@ def target(name, weight=1.0, in_flight=0):
 
 
 def of_session(session):
-    return call_for()._replace(session=session)
+    call = call_for()
+    return call._replace(request=call.request._replace(session=session))
 
 
 def home(targets, session):
@@ -49,8 +50,9 @@ def test_it_is_the_same_on_every_machine_and_whatever_the_hash_seed():
     expected = (int(sha256(key + b"openai/gpt").hexdigest()[:13], 16) + 0.5) / 2**52
     assert repr(hash_of(key, "openai/gpt")) == repr(expected)
     code = (
-        "from router.select.rendezvous import affinity_key, hash_of; from router.types import Call;"
-        "print(hash_of(affinity_key(Call(None, 'm', session='s1')), 'openai/gpt'))"
+        "from providers import Request; from router.select.rendezvous import affinity_key, hash_of;"
+        "from router.types import Call; asked = Request('r1', 'chat', b'', {}, False, {}, session='s1');"
+        "print(hash_of(affinity_key(Call(asked, 'm')), 'openai/gpt'))"
     )
     for hash_seed in "12":
         env = {"PYTHONHASHSEED": hash_seed, "PYTHONPATH": os.pathsep.join(sys.path)}
@@ -186,7 +188,7 @@ LATER = [{"role": "assistant", "content": "A wall."}, {"role": "user", "content"
 
 
 def key_of(endpoint=Endpoint.CHAT, request_id="r1", session=None, **fields):
-    return affinity_key(Call(request(request_id, endpoint=endpoint, **fields), "m", session=session))
+    return affinity_key(Call(request(request_id, endpoint=endpoint, **fields)._replace(session=session), "m"))
 
 
 def chat(*messages, request_id="r1"):

@@ -30,7 +30,11 @@ def pick(name, targets, call, now=0.0):
 
 
 def one_of(number, *, stream=True):
-    return call_for(f"req-{number}", stream=stream)._replace(session=f"session-{number}")
+    return of_session(call_for(f"req-{number}", stream=stream), f"session-{number}")
+
+
+def of_session(call, session):
+    return call._replace(request=call.request._replace(session=session))
 
 
 def found(name, targets, count=COUNT):
@@ -199,8 +203,7 @@ def test_affinity_keeps_a_session_at_its_target_whatever_the_request():
     targets = targets_of(1, 1, 1)
     for session in range(50):
         picks = {
-            pick("affinity", targets, call_for(f"r{session}-{turn}")._replace(session=f"s{session}"))
-            for turn in range(10)
+            pick("affinity", targets, of_session(call_for(f"r{session}-{turn}"), f"s{session}")) for turn in range(10)
         }
         assert len(picks) == 1
 
