@@ -101,11 +101,18 @@ def process(command: Sequence[str], log: Path, port: int, ready: str) -> Generat
             running.wait()
 
 
-def ask(port: int, path: str, method: str = "GET", token: str = "") -> Any:
+def ask(port: int, path: str, method: str = "GET", token: str = "", body: Any = None) -> Any:
+    """``body`` is sent as JSON. Raises ``RuntimeError`` with what was said, if that is an error."""
+    data = b"" if body is None else json.dumps(body).encode()
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
     try:
-        connection.request(method, path, headers={"authorization": f"Bearer {token}", "content-length": "0"})
-        return json.loads(connection.getresponse().read())
+        headers = {"authorization": f"Bearer {token}", "content-length": str(len(data))}
+        connection.request(method, path, data, headers | {"content-type": "application/json"})
+        response = connection.getresponse()
+        told = json.loads(response.read())
+        if response.status >= 400:
+            raise RuntimeError(f"{method} {path}: {response.status} {told}")
+        return told
     finally:
         connection.close()
 

@@ -6,10 +6,8 @@ import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import click
 from pydantic import ValidationError
@@ -20,14 +18,12 @@ from rich.text import Text
 from app.admin.bodies import field_error
 from app.admin.explaining import Question, answer
 from app.api.errors import ApiError, answer_for
+from app.cli.admin_api import AdminApi, token_option
 from app.cli.failing import fail
 from app.settings import SettingsError, load
 from app.wiring import build
 from router import RouterError
 
-TOKEN = "BREAKWATER_ADMIN__TOKEN"  # noqa: S105 - the name of the variable
-TIMEOUT_SECONDS = 10.0
-CONNECTIONS = {"http": HTTPConnection, "https": HTTPSConnection}
 STATES = {"picked": "green", "candidate": "cyan", "excluded": "dim"}
 
 
@@ -39,7 +35,7 @@ STATES = {"picked": "green", "candidate": "cyan", "excluded": "dim"}
 )
 @click.option("--stream", is_flag=True, help="As a request for a stream.")
 @click.option("--url", metavar="ADMIN", help="Ask a gateway that runs, at its admin port: http://127.0.0.1:8001.")
-@click.option("--token", envvar=TOKEN, help=f"Its admin token; default ${TOKEN}.")
+@token_option
 @click.option("--json", "as_json", is_flag=True, help="Print the whole answer as JSON.")
 def explain(
     config_file: Path | None,
@@ -90,37 +86,13 @@ def _at_rest(question: Mapping[str, Any], config_file: Path | None) -> dict[str,
 
 
 def _asked(question: dict[str, Any], config_file: Path | None, url: str, token: str | None) -> dict[str, Any]:
-    where = urlsplit(url)
-    if where.scheme not in CONNECTIONS or where.hostname is None:
-        fail(f"--url {url!r} is not an address.", "It is the admin port's, such as http://127.0.0.1:8001.")
-    if token is None:
-        fail("The admin API needs its token.", f"Give --token or set {TOKEN}; the gateway printed it when it started.")
+    api = AdminApi(url, token)
     if config_file is not None:
         try:
             question |= {"config": config_file.read_text(encoding="utf-8")}
         except (OSError, UnicodeDecodeError) as error:
             fail(f"{config_file} cannot be read: {getattr(error, 'strerror', None) or 'it is not UTF-8 text'}.")
-    headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
-    # By hand: urllib would follow a redirect, or take a proxy, and tell the token there.
-    connection = CONNECTIONS[where.scheme](where.netloc, timeout=TIMEOUT_SECONDS)
-    try:
-        connection.request("POST", f"{where.path.rstrip('/')}/admin/explain", json.dumps(question), headers)
-        response = connection.getresponse()
-        told = json.load(response)
-    except (OSError, HTTPException, ValueError) as error:
-        fail(f"No answer from {url}: {error}.", "Is it the admin port, and is the gateway running?")
-    finally:
-        connection.close()
-    if response.status != 200 or not isinstance(told, dict):
-        fail(f"The gateway at {url} says no ({response.status}): {_message(told)}.")
-    return told
-
-
-def _message(told: Any) -> str:
-    try:
-        return str(told["error"]["message"])
-    except (KeyError, TypeError):
-        return "it gives no reason; is it the admin port?"
+    return api.ask("POST", "/admin/explain", question)
 
 
 def _report(told: Mapping[str, Any]) -> None:

@@ -8,9 +8,9 @@ from typing import NoReturn
 import click
 
 
-def fail(message: str, more: str = "") -> NoReturn:
-    """What is wrong in red, then what to do, both on standard error; exit status 1."""
+def fail(message: str, more: str = "", status: int = 1) -> NoReturn:
+    """What is wrong in red, then what to do, both on standard error; exit ``status``."""
     click.secho(message, fg="red", err=True)
     if more:
         click.echo(more, err=True)
-    sys.exit(1)
+    sys.exit(status)

@@ -14,6 +14,8 @@ COMMANDS = {
     "check": ("app.cli.check:check", "Check a configuration: what is wrong, what looks odd, what it would serve."),
     "explain": ("app.cli.explain:explain", "Show where a request would go and why, without sending it."),
     "demo": ("app.cli.demo:demo", "Watch a provider fail, and clients that do not notice. Needs no key."),
+    "fault": ("app.cli.fault:fault", "Break a gateway's upstreams on purpose, for a while."),
+    "drill": ("app.cli.drill:drill", "Run what goes wrong on the virtual clock, and see what holds."),
     "ask": ("app.cli.ask:ask", "Ask a gateway one question, with the official openai client."),
     "local-model": ("app.cli.local_model:local_model", "Serve a small real model on llama.cpp's own server."),
 }

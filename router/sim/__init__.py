@@ -1,5 +1,5 @@
 """The same dispatcher on a virtual clock."""
 
-from router.sim.loop import VirtualLoop
+from router.sim.loop import VirtualLoop, run
 
-__all__ = ["VirtualLoop"]
+__all__ = ["VirtualLoop", "run"]

@@ -2,8 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator
 from random import Random
+from typing import NamedTuple
+
+from providers.law import Law
+from router.sim.levels import Levels
+
+
+class Arrival(NamedTuple):
+    """A call that comes ``at`` a time. Tokens 0 and None: no more of a prompt than there must be, and no limit to the answer."""
+
+    at: float
+    prompt_tokens: int = 0
+    output_tokens: int | None = None
 
 
 def regular(rate: float, seconds: float) -> Iterator[float]:
@@ -20,22 +32,27 @@ def poisson(rate: float, seconds: float, rng: Random) -> Iterator[float]:
         now += rng.expovariate(rate)
 
 
-def varying(rate: Callable[[float], float], most: float, seconds: float, rng: Random) -> Iterator[float]:
-    """Poisson with a rate that changes, never above ``most`` (Lewis and Shedler's thinning)."""
-    for now in poisson(most, seconds, rng):
-        if rng.random() * most < rate(now):
-            yield now
+def varying(rate: Levels, seconds: float, rng: Random) -> Iterator[float]:
+    """Poisson with a rate that changes (Lewis and Shedler's thinning)."""
+    most = rate.most
+    if most > 0:
+        for now in poisson(most, seconds, rng):
+            if rng.random() * most < rate(now):
+                yield now
 
 
-def ramp(start: float, end: float, seconds: float) -> Callable[[float], float]:
-    """A rate that goes from ``start`` to ``end`` in a straight line."""
-    return lambda now: start + (end - start) * min(1.0, now / seconds)
+def regular_varying(rate: Levels, seconds: float) -> Iterator[float]:
+    """No chance in it: the n-th comes when the rate has made up n."""
+    now = rate.reached(1.0, 0.0)
+    while now < seconds:
+        yield now
+        now = rate.reached(1.0, now)
 
 
-def steps(*levels: tuple[float, float]) -> Callable[[float], float]:
-    """A rate by levels: (from second, rate), rising in time. 0 before the first."""
-
-    def rate(now: float) -> float:
-        return next((level for begins, level in reversed(levels) if now >= begins), 0.0)
-
-    return rate
+def with_tokens(
+    times: Iterable[float], prompt: Law, output: Law | None, rng: Random, *, begins: float = 0.0
+) -> Iterator[Arrival]:
+    """Prompts and limits to the answer as drawn; ``output`` None sets no limit. All are later by ``begins`` seconds."""
+    for at in times:
+        limit = None if output is None else max(1, round(output.draw(rng)))
+        yield Arrival(begins + at, round(prompt.draw(rng)), limit)

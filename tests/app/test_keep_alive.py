@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import uvicorn
 from uvicorn.server import ServerState
-from worlds import now, on_virtual_clock
+from worlds import now, on_virtual_clock, pending
 
 from app.server.protocol import Protocol
 
@@ -104,7 +104,7 @@ async def test_many_requests_have_one_timer():
         protocol.data_received(REQUEST)
         await asyncio.sleep(0)
         await asyncio.sleep(0.1)
-    timers = [timer for timer in asyncio.get_running_loop()._scheduled if not timer.cancelled()]  # type: ignore[attr-defined]
+    timers = pending()
     assert len(timers) == 1
     protocol.connection_lost(None)
     assert all(timer.cancelled() for timer in timers)

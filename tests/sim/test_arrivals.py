@@ -8,7 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from props import examples
 
-from router.sim.arrivals import poisson, ramp, regular, steps, varying
+from providers.law import Law
+from router.sim.arrivals import Arrival, poisson, regular, regular_varying, varying, with_tokens
+from router.sim.levels import Levels
 
 
 def test_regular_ones_are_one_like_the_other():
@@ -27,20 +29,33 @@ def test_poisson_has_its_rate_its_spread_and_its_seed(seed):
 
 
 @pytest.mark.parametrize(
-    ("rate", "most", "expected"),
+    ("rate", "expected"),
     [
-        (ramp(0.0, 100.0, 100.0), 100.0, 5_000),
-        (steps((0.0, 20.0), (50.0, 80.0)), 80.0, 5_000),
-        (steps((90.0, 50.0)), 50.0, 500),
+        (Levels.ramp(0.0, 100.0, 100.0), 5_000),
+        (Levels.steps((0.0, 20.0), (50.0, 80.0)), 5_000),
+        (Levels.steps((90.0, 50.0)), 500),
+        (Levels.steps((0.0, 0.0)), 0),
     ],
-    ids=["ramp", "step up", "nothing before the first"],
+    ids=["ramp", "step up", "nothing before the first", "nothing at all"],
 )
-def test_a_rate_that_changes_is_followed(rate, most, expected):
-    times = list(varying(rate, most, 100.0, Random(7)))
+def test_a_rate_that_changes_is_followed(rate, expected):
+    times = list(varying(rate, 100.0, Random(7)))
     assert len(times) == pytest.approx(expected, abs=4.5 * expected**0.5)
     late = sum(now >= 50.0 for now in times)
     wanted = sum(rate(50.0 + tenth / 10) / 10 for tenth in range(500))
     assert late == pytest.approx(wanted, abs=4.5 * wanted**0.5)
+
+
+def test_the_same_without_chance():
+    rate = Levels.steps((0.0, 2.0), (1.0, 0.0), (3.0, 1.0))
+    assert list(regular_varying(rate, 5.5)) == pytest.approx([0.5, 1.0, 4.0, 5.0])
+    assert len(list(regular_varying(Levels.ramp(0.0, 100.0, 100.0), 100.0))) == pytest.approx(5_000, abs=1)
+
+
+def test_calls_have_prompts_and_limits_by_their_laws():
+    two = with_tokens([1.0, 2.0], Law("constant", 99.6), Law("constant", 0.2), Random(1), begins=10.0)
+    assert list(two) == [Arrival(11.0, 100, 1), Arrival(12.0, 100, 1)]
+    assert list(with_tokens([1.0], Law("constant", 5), None, Random(1))) == [Arrival(1.0, 5, None)]
 
 
 @examples(100)

@@ -6,18 +6,20 @@ of 1 s, one retry, and 10 s in which it does nothing. It can bear 150 calls a se
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import pytest
 from simulated import OFF, simulate
 
 from router.sim.arrivals import regular
-from router.sim.clients import Called, amplification, goodput
+from router.sim.levels import Levels
+from router.sim.results import Results
 from router.sim.server import Server
+from router.sim.service import Service
 
 CAPACITY = 300.0
 OUTAGE = (10.0, 20.0)
+WORKS = Levels.steps((0.0, 1.0), (OUTAGE[0], 0.0), (OUTAGE[1], 1.0))
 NAIVE = {
     "defaults": {
         "timeouts": {"attempt": 1.0},
@@ -32,8 +34,8 @@ RECOVERED = OUTAGE[1] + 15.0  # by then, with the defaults
 DEFAULTS: dict[str, Any] = {"defaults": {"timeouts": {"attempt": 1.0}}}
 
 
-def run(rate: float, seconds: float, settings: dict[str, Any], *, patience: float | None = None) -> Sequence[Called]:
-    server = Server("db", lambda _: CAPACITY, patience=patience, stopped=[OUTAGE])
+def run(rate: float, seconds: float, settings: dict[str, Any], *, patience: float | None = None) -> Results:
+    server = Server("db", Service(rate=CAPACITY, patience=patience, capacity=WORKS))
     given = {
         "providers": [{"name": "db", "kind": "echo"}],
         "routes": [{"model": "m", "targets": [{"provider": "db"}]}],
@@ -46,24 +48,24 @@ def run(rate: float, seconds: float, settings: dict[str, Any], *, patience: floa
 def test_r1_below_half_of_the_capacity_it_comes_back_by_itself(rate, drained):
     """The backlog is gone 2 x rate x 10 / (300 - 2 x rate) seconds after the outage."""
     called = run(rate, drained + 5, NAIVE)
-    assert goodput(called, 0.0, OUTAGE[0]) == pytest.approx(1.0)
-    assert goodput(called, drained, drained + 5) == pytest.approx(1.0)
+    assert called.goodput(0.0, OUTAGE[0]) == pytest.approx(1.0)
+    assert called.goodput(drained, drained + 5) == pytest.approx(1.0)
 
 
 @pytest.mark.parametrize("rate", [155.0, 280.0])
 def test_r1_above_it_stays_down_at_twice_the_load_for_ever(rate):
     called = run(rate, 60.0, NAIVE)
-    assert goodput(called, 0.0, OUTAGE[0] - 1) == pytest.approx(1.0)
-    assert goodput(called, 40.0, 60.0) == pytest.approx(0.0)
-    assert amplification(called, 40.0, 60.0) == pytest.approx(2.0)
+    assert called.goodput(0.0, OUTAGE[0] - 1) == pytest.approx(1.0)
+    assert called.goodput(40.0, 60.0) == pytest.approx(0.0)
+    assert called.amplification(40.0, 60.0) == pytest.approx(2.0)
 
 
 def test_r1_where_no_work_is_done_for_callers_who_have_gone_it_comes_back():
     called = run(280.0, 60.0, NAIVE, patience=1.0)
-    assert goodput(called, 40.0, 60.0) == pytest.approx(1.0)
+    assert called.goodput(40.0, 60.0) == pytest.approx(1.0)
 
 
 def test_r1_with_breakwater_s_defaults_it_ends():
     called = run(280.0, 60.0, DEFAULTS)
-    assert goodput(called, RECOVERED, 60.0) >= 0.95
-    assert amplification(called, OUTAGE[1], 60.0) <= 1.1
+    assert called.goodput(RECOVERED, 60.0) >= 0.95
+    assert called.amplification(OUTAGE[1], 60.0) <= 1.1

@@ -24,7 +24,19 @@ if __name__ == "__main__":
 from hypothesis import given  # noqa: E402 - as a program it sets its path first
 from hypothesis import strategies as st  # noqa: E402
 from props import examples  # noqa: E402
-from worlds import BODY, DONE, FINISH, PING, ROLE, PlayedStream, Script, call_for, said, until_cancelled_at  # noqa: E402
+from worlds import (  # noqa: E402
+    BODY,
+    DONE,
+    FINISH,
+    PING,
+    ROLE,
+    PlayedStream,
+    Script,
+    call_for,
+    pending,
+    said,
+    until_cancelled_at,
+)
 
 from providers import Chunk, ProviderError, Request, Usage  # noqa: E402
 from providers.errors import (  # noqa: E402
@@ -210,9 +222,9 @@ class Permits:
         pin = rng.choice([None, None, None, Pin(("c",)), Pin(("b", "c")), Pin(("a",), others=True)])
         timeout = rng.choice([None, None, None, 0.05, 0.6])
         call = call_for(f"r{number}", stream=rng.random() < 0.7, timeout=timeout)
-        return call._replace(
-            pin=pin, priority=rng.choice(PRIORITIES), session=f"s{rng.randrange(20)}", retries=int(rng.random() < 0.1)
-        )
+        priority, session = rng.choice(PRIORITIES), f"s{rng.randrange(20)}"
+        request = call.request._replace(session=session)
+        return call._replace(request=request, pin=pin, priority=priority, retries=int(rng.random() < 0.1))
 
     async def _client(self, call: Call, *, interrupted: bool) -> None:
         rng, decision = Random(f"{call.request.id}/client"), Decision()
@@ -310,9 +322,8 @@ class Permits:
 
     @staticmethod
     def _check_nothing_is_left() -> None:
-        loop = asyncio.get_running_loop()
         assert asyncio.all_tasks() == {asyncio.current_task()}
-        assert [timer for timer in loop._scheduled if not timer.cancelled()] == []  # type: ignore[attr-defined]
+        assert pending() == []
 
 
 def check_bounds(live: Live) -> None:

@@ -3,34 +3,40 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from app.settings import ProviderSettings, Settings
 from app.wiring import build
 from providers import Provider
-from router.sim import VirtualLoop
-from router.sim.clients import Called, come
+from router.sim import run
+from router.sim.arrivals import Arrival
+from router.sim.clients import Clients, Population
+from router.sim.results import Results
 
 OFF = {"enabled": False}
+END = 1e9
 
 
 def simulate(
     settings: Mapping[str, Any],
-    arrivals: Iterable[float],
+    arrivals: Iterable[float | Arrival],
     *,
     make: Callable[[ProviderSettings], Provider] | None = None,
     stream: bool = False,
-) -> Sequence[Called]:
-    """Calls for model "m" at ``arrivals``; ``make`` gives the providers, if not the settings."""
+    clients: Clients | None = None,
+) -> Results:
+    """Calls for model "m" at ``arrivals``, or at these times; ``make`` gives the providers, if not the settings."""
 
-    async def scenario() -> Sequence[Called]:
+    async def scenario() -> Results:
         given = Settings.model_validate(settings)
         gateway = build(given, make=make, stopwatch=asyncio.get_running_loop().time)
+        results = Results()
+        population = Population(clients or Clients(stream=stream), [gateway.dispatcher], results)
         try:
-            return await come(gateway.dispatcher, "m", arrivals, stream=stream)
+            await population.open_loop(at if isinstance(at, Arrival) else Arrival(at) for at in arrivals)
         finally:
             await gateway.aclose()
+        return results
 
-    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
-        return runner.run(scenario())
+    return run(scenario())

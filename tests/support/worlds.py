@@ -49,6 +49,13 @@ def now() -> float:
     return asyncio.get_running_loop().time()
 
 
+def pending() -> list[asyncio.TimerHandle]:
+    """The timers of the virtual loop that are set."""
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, VirtualLoop)
+    return loop.pending()
+
+
 async def until_cancelled_at(coroutine: Coroutine[Any, Any, T], point: int, *, late: bool) -> tuple[T | None, bool]:
     """Run ``coroutine`` and cancel it where it suspends for the ``point``-th time: (result, was it cancelled).
 

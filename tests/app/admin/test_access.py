@@ -23,6 +23,13 @@ EVERYTHING = [
     ("GET", "/admin/events"),
     ("GET", "/admin/audit"),
     ("GET", "/admin/experiments"),
+    ("GET", "/admin/faults"),
+    ("GET", "/admin/faults/kinds"),
+    ("POST", "/admin/faults"),
+    ("POST", "/admin/faults/one/renew"),
+    ("POST", "/admin/faults/stop"),
+    ("DELETE", "/admin/faults"),
+    ("DELETE", "/admin/faults/one"),
     ("GET", "/openapi.json"),
 ]
 RIGHT = {"Authorization": f"Bearer {TOKEN}"}
