@@ -73,7 +73,8 @@ class Chunk(NamedTuple):
 class Stream(Protocol):
     """An open answer. Whoever holds it closes it; ``aclose`` may be called at any time, also twice.
 
-    Iteration ends only if the answer is complete; else it raises ``ProviderError``. ``headers`` are those of
+    Iteration ends only if the answer is complete; else it raises ``ProviderError``. A ``StopAsyncIteration`` may bring one as
+    its argument: complete, but something of it had to be left out. ``headers`` are those of
     the upstream's response headers that may travel to the client.
     """
 

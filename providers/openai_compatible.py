@@ -4,7 +4,7 @@
                        └────► WholeBody:   one Chunk
 
 Bytes pass as they came. A stream ends only if the answer is complete; ``[DONE]`` goes out only after every
-choice has its ``finish_reason``, and is supplied if the upstream forgot it. One malformed event is dropped.
+choice has its ``finish_reason``, and is supplied if the upstream forgot it. One malformed event is dropped, and told at the end.
 """
 
 from __future__ import annotations
@@ -176,6 +176,7 @@ class EventStream:
         self._name = name
         self._ended = False
         self._failure: ProviderError | None = None
+        self._flaw: ProviderError | None = None
 
     def __aiter__(self) -> Self:
         return self
@@ -191,6 +192,8 @@ class EventStream:
             if chunk is not None:
                 return chunk
         self._response.leave()
+        if self._flaw is not None:
+            raise StopAsyncIteration(self._flaw)
         raise StopAsyncIteration
 
     async def aclose(self) -> None:
@@ -243,8 +246,9 @@ class EventStream:
             payload = parse_json(data)
         except ValueError:
             payload = None
-        if not isinstance(payload, dict):
-            return None  # one bad event is dropped: it would break the client's parser, not only ours
+        if not isinstance(payload, dict):  # dropped: it would break the client's parser, not only ours
+            self._flaw = Malformed(f"{self._name} sent an event that is no JSON object")
+            return None
         error = failure_in(payload)
         if error is not None or event.startswith(_ERROR_EVENT):
             raise from_event(error or payload, self._name)

@@ -192,6 +192,9 @@ class Journey:
 
     def failed(self, step: Step, attempt: Attempt, failure: ProviderError) -> None:
         """Raises ``RequestRejected`` if no other target could do better."""
+        # Its traceback leads to the frames that hold this journey, which holds it: a cycle, and the collector's work, for each
+        # attempt that fails. Nobody reads it: what happened is in its class and its words.
+        failure.__traceback__ = failure.__context__ = failure.__cause__ = None
         self.note(step, failure.label)
         if isinstance(failure, Rejected):
             self.decision.reason = self.reason(step)

@@ -94,8 +94,12 @@ class Reply:
                 chunk = await anext(self._stream)
             else:
                 chunk = await self._watchdog.read(self._stream)
-        except StopAsyncIteration:
-            self._settle(OK if self.usage is None else Ending(Outcome.OK, usage=self.usage))
+        except StopAsyncIteration as end:
+            if end.args:  # the client has what there was, and no error; its target has failed all the same
+                flaw: ProviderError = end.args[0]
+                self._settle(Ending(flaw.outcome, flaw, midway=True, usage=self.usage))
+            else:
+                self._settle(OK if self.usage is None else Ending(Outcome.OK, usage=self.usage))
             raise
         except ProviderError as failure:
             self._settle(Ending(failure.outcome, failure, midway=True))

@@ -91,7 +91,7 @@ class Cycle:
         if self._refusal is not None:
             return {"type": "http.disconnect", "refusal": self._refusal}
         if self.disconnected or self.response_complete:
-            return {"type": "http.disconnect", "stalled": self.stalled}
+            return {"type": "http.disconnect", "stalled": self.stalled, "complete": self.response_complete}
         body, self.body = bytes(self.body), bytearray()
         return {"type": "http.request", "body": body, "more_body": self.more_body}
 

@@ -169,6 +169,20 @@ async def test_how_a_stream_goes_on_and_ends_whatever_the_reads(endpoint, case, 
     assert raw.strip() == b"".join(passed).strip()
 
 
+async def to_the_end(stream):
+    while True:
+        await anext(stream)
+
+
+@pytest.mark.parametrize(("sent", "flawed"), [(WHOLE, False), ([ROLE, HI, BAD, STOP, DONE], True)])
+@on_virtual_clock
+async def test_what_had_to_be_left_out_is_told_when_the_answer_is_complete(sent, flawed):
+    stream = await opened(Response(*sent))
+    with pytest.raises(StopAsyncIteration) as end:
+        await to_the_end(stream)
+    assert [type(flaw) for flaw in end.value.args] == [Malformed] * flawed
+
+
 @examples(100)
 @given(st.lists(st.integers(1, 60), min_size=1, max_size=30), st.sampled_from([b"\n", b"\r\n", b"\r"]))
 @on_virtual_clock

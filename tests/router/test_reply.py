@@ -23,7 +23,16 @@ from worlds import (
 )
 
 from providers import Outcome
-from providers.errors import Misconfigured, Overloaded, ProviderError, RateLimited, ServerFault, TimedOut, Truncated
+from providers.errors import (
+    Malformed,
+    Misconfigured,
+    Overloaded,
+    ProviderError,
+    RateLimited,
+    ServerFault,
+    TimedOut,
+    Truncated,
+)
 from router import Timeouts
 from router.errors import DeadlineExceeded
 from router.shared_timer import SharedTimer
@@ -74,6 +83,7 @@ ENDINGS = {
     "drained": (Script([*TEXT, FINISH, DONE]), drain, None, OK),
     "drained, closed again": (Script([*TEXT, FINISH, DONE]), drain_and_close_twice, None, OK),
     "nothing but the held": (Script([said()]), drain, None, OK),
+    "whole, but for something left out": (Script(TEXT, breaks=StopAsyncIteration(Malformed("x"))), drain, None, FAULT),
     "truncated": (Script(TEXT, breaks=Truncated("x")), drain, Truncated, FAULT),
     "fault": (Script(TEXT, breaks=ServerFault("x")), drain, ServerFault, FAULT),
     "overloaded": (Script(TEXT, breaks=Overloaded("x")), drain, Overloaded, OVERLOAD),

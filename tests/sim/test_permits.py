@@ -351,7 +351,7 @@ def permits(seed: int, calls: int) -> Permits:
 
 
 def test_ten_thousand_cancels_faults_and_timeouts_leave_every_permit_at_zero() -> None:
-    run = permits(seed=7, calls=15_000)
+    run = permits(seed=9, calls=15_000)
     print(run.mishaps, "mishaps:", dict(sorted(run.happened.items())))
     assert run.mishaps >= MISHAPS
     rare = {each: run.happened[each] for each in HAPPENINGS if run.happened[each] < 10}

@@ -55,6 +55,13 @@ def cut(code: str = "upstream_error") -> Demand:
     return demand
 
 
+def survived(one: Measured) -> None:
+    """The client gets all that could be read, to its proper end; that it has a hole counts against the target."""
+    assert outcomes(one) == "5 × 200, other words, then 1 × 200 from the spare"
+    assert all(seen.done and set(seen.text.split()) < set(TEXT.split()) for seen in one.seen[:5])
+    assert (one.injected, one.upstream, one.state) == (5, 5, "ejected")
+
+
 def unharmed(one: Measured) -> None:
     """Nobody notices."""
     assert outcomes(one) == f"{one.row.calls} × 200"
@@ -164,7 +171,7 @@ DEMANDED: Mapping[str, tuple[Demand, Demand]] = {
     "cut-eof": (cut(), hidden("malformed", reached=True)),
     "cut-clean": (cut(), hidden("malformed", reached=True)),
     "bad-json": (hidden("truncated", reached=True), hidden("malformed", reached=True)),
-    "bad-json-late": (cut(), hidden("malformed", reached=True)),
+    "bad-json-late": (survived, hidden("malformed", reached=True)),
     "no-blank-line": (hidden("disconnected", reached=True), unharmed),
     "interleaved": (cut(), unharmed),
     "giant-line": (cut(), unharmed),
@@ -192,14 +199,8 @@ DEMANDED: Mapping[str, tuple[Demand, Demand]] = {
     "duplicates": (idempotent, untouched),
     "out-of-order": (idempotent, untouched),
 }
-LATE = "one broken event is dropped and not counted: providers/openai_compatible.py, _take"
 CASES = [
-    pytest.param(
-        name,
-        stream,
-        id=f"{name}-{'stream' if stream else 'plain'}",
-        marks=[pytest.mark.xfail(strict=True, reason=LATE)] if (name, stream) == ("bad-json-late", True) else [],
-    )
+    pytest.param(name, stream, id=f"{name}-{'stream' if stream else 'plain'}")
     for name in DEMANDED
     for stream in (True, False)
 ]
