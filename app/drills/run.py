@@ -14,7 +14,6 @@ from app.drills.fleet import server_of
 from app.drills.load import Plan
 from app.drills.seen import Seen
 from app.drills.traffic import call, population
-from app.settings import Settings
 from app.wiring import Gateway, build
 from router.chaos import Rule
 from router.events import Events
@@ -22,7 +21,6 @@ from router.sim import run as run_virtual
 
 Progress = Callable[[float, int], None]
 STEPS = 200  # of a progress bar
-GATEWAYS_APART = 1_000_003  # seeds of gateways, so that none is another scenario's
 
 
 def run(
@@ -42,7 +40,7 @@ async def _run(plan: Plan, progress: Progress | None, listen: Callable[[int, Eve
     servers = {member.name: server_of(member, plan.seed) for member in scenario.fleet}
     loop = asyncio.get_running_loop()
     gateways = [
-        build(_apart(plan.settings, number), make=lambda entry: servers[entry.name], stopwatch=loop.time)
+        build(plan.settings, make=lambda entry: servers[entry.name], stopwatch=loop.time, instance=number)
         for number in range(scenario.gateways)
     ]
     seen = Seen()
@@ -59,11 +57,6 @@ async def _run(plan: Plan, progress: Progress | None, listen: Callable[[int, Eve
         for gateway in gateways:
             await gateway.aclose()
     return seen
-
-
-def _apart(settings: Settings, number: int) -> Settings:
-    """Gateways that jitter alike would do everything together."""
-    return settings.model_copy(update={"seed": settings.seed + number * GATEWAYS_APART})
 
 
 async def _play(plan: Plan, gateways: Sequence[Gateway], seen: Seen) -> None:
