@@ -7,7 +7,7 @@ VLLM := .venv-vllm
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test check bench local-model vllm lock picture format clean
+.PHONY: help run demo test check bench local-model vllm lock picture published format clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -44,9 +44,12 @@ format: $(VENV)/.dev ## Format the code and mend what can be mended
 lock: $(VENV)/.dev ## Renew the pinned dependencies (requirements*.txt)
 	@PATH="$(CURDIR)/$(BIN):$$PATH" sh scripts/lock.sh
 
-picture: $(VENV)/.dev ## Make the README's pictures again
+picture: published ## Make all pictures again
 	@$(BIN)/python scripts/picture.py
 	@$(BIN)/python -m scripts.picture_demo
+
+published: $(VENV)/.dev ## Reproduce published results on the virtual clock, with pictures
+	@$(BIN)/python -m bench.published
 
 clean: ## Remove the virtual environments and all caches
 	@rm -rf $(VENV) $(VLLM) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

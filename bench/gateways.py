@@ -36,7 +36,7 @@ from router.sim.results import Results
 from router.sim.server import Server
 from router.sim.service import Service
 
-BEFORE, AFTER = 5.0, 15.0
+BEFORE, AFTER = 3.0, 9.0
 CAPACITY = 10_000.0  # requests a second, of each provider
 GOSSIP_SECONDS = 0.05
 FIRST_TOKEN_SECONDS = 1.0
@@ -227,7 +227,7 @@ def told(fleets: Sequence[Fleet]) -> Table:
 @click.command()
 @click.option("--gateways", default=1000, show_default=True)
 @click.option("--rate", default=60.0, show_default=True, help="Requests a second of each gateway.")
-@click.option("--failing", default=10.0, show_default=True, help="Seconds for which one provider is down.")
+@click.option("--failing", default=8.0, show_default=True, help="Seconds for which one provider is down.")
 @click.option("--trigger", "triggers", multiple=True, type=click.Choice(list(TRIGGERS)), help="Default: both.")
 @click.option("--seed", default=1, show_default=True)
 @click.option("--out", type=click.Path(path_type=Path), help="Write the figures there, as JSON.")

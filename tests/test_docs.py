@@ -199,7 +199,13 @@ def test_the_policy_in_the_guide_passes_the_test_in_the_guide(monkeypatch: pytes
     ]
 
 
+def test_the_experiment_in_the_guide_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    (example,) = blocks(ROOT / "docs" / "simulation.md", "python")
+    exec(compile(example, "simulation.md", "exec", dont_inherit=True), {"__name__": "experiment"})
+    assert "served before it 100%, at the end 100%" in capsys.readouterr().out
+
+
 def test_the_help_lists_every_target_that_is_meant_for_people() -> None:
     done = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True)
-    for target in ("run", "demo", "test", "check", "bench", "local-model", "help"):
+    for target in ("run", "demo", "test", "check", "bench", "local-model", "published", "help"):
         assert re.search(rf"make {target}\b", done.stdout), target

@@ -16,10 +16,9 @@ ROOT = Path(__file__).parents[2]
 if __name__ == "__main__":
     sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "support")]
 
-from simulated import OFF  # noqa: E402 - as a program it sets its path first
-
-from app.settings import Settings  # noqa: E402
+from app.settings import Settings  # noqa: E402 - as a program it sets its path first
 from app.wiring import build  # noqa: E402
+from bench.simulated import OFF  # noqa: E402
 from providers import Chunk, Request, Usage  # noqa: E402
 from providers.errors import Disconnected  # noqa: E402
 from providers.law import Law  # noqa: E402

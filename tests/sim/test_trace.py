@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from props import examples
-from simulated import END, simulate
 
+from bench.simulated import END, simulate
 from providers.law import Law
 from router.sim.arrivals import Arrival
 from router.sim.levels import Levels

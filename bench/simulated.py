@@ -1,4 +1,4 @@
-"""A whole gateway on the virtual clock."""
+"""A whole gateway on the virtual clock, in one call."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from router.sim.arrivals import Arrival
 from router.sim.clients import Clients, Population
 from router.sim.results import Results
 
-OFF = {"enabled": False}
-END = 1e9
+OFF: Mapping[str, Any] = {"enabled": False}
+END = 1e9  # seconds: after everything
 
 
 def simulate(
@@ -26,7 +26,9 @@ def simulate(
     stream: bool = False,
     clients: Clients | None = None,
 ) -> Results:
-    """Calls for model "m" at ``arrivals``, or at these times; ``make`` gives the providers, if not the settings."""
+    """Calls for model "m" at ``arrivals``, or at these times; ``make`` gives the providers, if not the settings. Raises pydantic's
+    ``ValidationError`` for settings that are none.
+    """
 
     async def scenario() -> Results:
         given = Settings.model_validate(settings)
@@ -40,3 +42,13 @@ def simulate(
         return results
 
     return run(scenario())
+
+
+def one_target(name: str, defaults: Mapping[str, Any], **more: Any) -> dict[str, Any]:
+    """Settings with one provider, to which everything goes."""
+    return {
+        "providers": [{"name": name, "kind": "echo"}],
+        "routes": [{"model": "m", "targets": [{"provider": name}]}],
+        "defaults": defaults,
+        **more,
+    }
