@@ -94,7 +94,7 @@ def build(
     providers = {entry.name: make(entry) for entry in settings.providers}
     lives: dict[str, Live] = {}
     chaos = Chaos(chaos_of(settings), events, lambda: sum(live.in_flight for live in lives.values()))
-    reached = {name: faulty(each, chaos) for name, each in providers.items()} if settings.chaos.enabled else providers
+    reached = {one.name: faulty(one, chaos, lives) for one in providers.values()} if chaos.config.enabled else providers
     targets = _Targets(settings, reached, lives, events, previous, instance)
     routes = targets.routes()
     gate = Gate(shedding_of(settings), events)

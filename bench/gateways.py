@@ -8,6 +8,7 @@ every gateway is a whole one, with a state of its own.
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import time
 from collections.abc import Sequence
@@ -29,7 +30,7 @@ from app.wiring import Gateway, build
 from providers.law import Law
 from router.events import BreakerMoved, FaultInjected
 from router.policies.breaker import HALF_OPEN, OPEN, Breaker
-from router.sim import VirtualLoop
+from router.sim import run as on_virtual_clock
 from router.sim.arrivals import Arrival, poisson
 from router.sim.clients import Clients, Population
 from router.sim.results import Results
@@ -132,6 +133,7 @@ async def run(
         gateway.events.listen(partial(_wasted, fleet), FaultInjected)
         gateway.events.listen(partial(_moved, fleet, made, gateway, shared=variant.shared), BreakerMoved)
         loop.call_at(BEFORE, partial(_break, gateway, trigger, failing))
+    gc.freeze()  # a thousand gateways are a million objects, and each full collection would walk them
     results = Results()
     whole = BEFORE + failing + AFTER
     task = progress.add_task(f"{trigger}, {variant.name}", total=whole)
@@ -141,6 +143,7 @@ async def run(
     await ticking
     for gateway in made:
         await gateway.aclose()
+    gc.unfreeze()
     _sum_up(fleet, results, failing)
     return fleet
 
@@ -240,8 +243,7 @@ def main(gateways: int, rate: float, failing: float, triggers: tuple[str, ...], 
         for trigger in triggers or tuple(TRIGGERS):
             for variant in VARIANTS:
                 began = time.perf_counter()
-                with asyncio.Runner(loop_factory=VirtualLoop) as runner:
-                    fleet = runner.run(run(variant, trigger, gateways, rate, failing, seed, progress))
+                fleet = on_virtual_clock(run(variant, trigger, gateways, rate, failing, seed, progress))
                 fleet.wall = time.perf_counter() - began
                 fleets.append(fleet)
     console.print(told(fleets))

@@ -247,7 +247,8 @@ class EventStream:
         except ValueError:
             payload = None
         if not isinstance(payload, dict):  # dropped: it would break the client's parser, not only ours
-            self._flaw = Malformed(f"{self._name} sent an event that is no JSON object")
+            if data.startswith(b"{"):  # what was to be one; the answer has a hole now
+                self._flaw = Malformed(f"{self._name} sent an event that is broken JSON")
             return None
         error = failure_in(payload)
         if error is not None or event.startswith(_ERROR_EVENT):

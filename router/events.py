@@ -114,7 +114,7 @@ class FaultStarted(NamedTuple):
 
 
 class FaultStopped(NamedTuple):
-    """``why``: expired, stopped, dead_man or slo_guard, and ``told`` that one's own words; ``injected`` so often."""
+    """``why``: expired, stopped, dead_man, slo_guard, request_over or draining, and ``told`` that one's own words; ``injected`` so often."""
 
     at: float
     fault: str

@@ -26,7 +26,7 @@ from router.chaos.chaos import BY_HAND
 class FaultView(BaseModel):
     """`remaining_s` until it ends by itself; `alive_s` until its dead man's switch ends it. `injected`: attempts that met it, `active`
     of them now; `overflowed`: spared, since as many as may were under one. `calls`: what its guard has seen. Once it has
-    ended, `stopped` says when and `why`: expired, stopped, dead_man, slo_guard.
+    ended, `stopped` says when and `why`: expired, stopped, dead_man, slo_guard, or request_over if a request had brought it.
     """
 
     id: str

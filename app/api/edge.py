@@ -6,6 +6,7 @@ before it. Whatever it is, each request gets an id and one log line.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -50,8 +51,11 @@ class Edge:
         self._passed_on = passed_on
 
     def drain(self) -> None:
-        """From now on: not ready, and new inference requests are refused. Those that run may finish."""
+        """From now on: not ready, and new inference requests are refused. Those that run may finish, and no fault holds them
+        up any more. Signals come at any moment, so that has its turn in the loop.
+        """
         self._gateway.draining = True
+        asyncio.get_running_loop().call_soon_threadsafe(self._gateway.chaos.retire)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":

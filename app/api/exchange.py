@@ -11,6 +11,7 @@ from time import perf_counter
 from app.api.asgi import Scope
 from providers import Usage
 from providers.base import Injected
+from router.chaos import Acting
 from router.decision import Decision
 from router.types import Tried
 
@@ -34,7 +35,7 @@ class Exchange:
     target: str | None = None
     decision: Decision | None = None
     experiment: str | None = None
-    own_fault: str | None = None
+    own_fault: Acting | None = None
     first_byte: float | None = None
     usage: Usage | None = None
     error: str | None = None

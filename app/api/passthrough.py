@@ -25,6 +25,7 @@ from app.api.exchange import Exchange
 from app.api.outgoing import check_origin, outgoing
 from app.api.paths import falls_under, is_clean, response_id
 from app.api.respond import send_error
+from app.api.signed_fault import HEADER as FAULT_HEADER
 from app.api.upload import carry_up, check_length
 from app.wiring import Gateway
 from providers import ProviderError
@@ -177,6 +178,10 @@ def _check(exchange: Exchange, scope: Scope) -> None:
     if exchange.method not in METHODS:
         allowed = ", ".join(METHODS)
         raise ApiError(405, f"this path takes {allowed}", code="method_not_allowed", headers={"allow": allowed})
+    if FAULT_HEADER in exchange.headers:
+        raise ApiError(
+            400, "X-Fault: faults act on inference only, not on a path that is passed on", code="invalid_header"
+        )
     check_origin(exchange.method, exchange.headers)
     check_length(exchange.headers)
 

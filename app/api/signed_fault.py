@@ -21,11 +21,13 @@ import orjson
 from app.api.errors import ApiError
 from app.settings.faults import asked_of, rule_of
 from app.wiring import Gateway
-from router.chaos import FaultRefused
+from router.chaos import Acting, FaultRefused
 
 HEADER = b"x-fault"
 MAX_BYTES = 4096
 REQUEST_OVER = "request_over"
+# Of a request's id in its fault's, which has 64 characters with the kind.
+MOST_OF_ID = 40
 
 
 def signed(fault: Mapping[str, Any], expires: int, admin_token: str) -> str:
@@ -54,28 +56,38 @@ class HeaderFaults:
 
     def __init__(self, gateway: Gateway, admin_token: str | None) -> None:
         self._gateway = gateway
-        self._token = admin_token if gateway.settings.chaos.header_faults else None
+        self._token = admin_token
 
-    def begin(self, header: bytes, request_id: str, wall: float) -> str:
-        """The fault acts on this request from now on, until ``end`` of what is returned. Raises ``ApiError`` 400."""
+    def begin(self, header: bytes, request_id: str, wall: float) -> Acting:
+        """It acts on this request from now on, until ``end``. Raises ``ApiError`` 400."""
         try:
             return self._begin(header, request_id, wall)
         except FaultRefused as refused:
             said = f"X-Fault: {refused.param}: {refused.message}" if refused.param else f"X-Fault {refused.message}"
             raise ApiError(400, said, code="invalid_header", param=refused.param or None) from None
 
-    def end(self, fault: str) -> None:
-        self._gateway.chaos.stop(fault, REQUEST_OVER)
+    def end(self, acting: Acting) -> None:
+        """Its id may be another's by now."""
+        chaos, fault = self._gateway.chaos, acting.rule.id
+        if chaos.acting.get(fault) is acting:
+            chaos.stop(fault, REQUEST_OVER)
 
-    def _begin(self, header: bytes, request_id: str, wall: float) -> str:
+    def _begin(self, header: bytes, request_id: str, wall: float) -> Acting:
         gateway = self._gateway
-        if self._token is None:
+        if not gateway.settings.chaos.header_faults:
             raise FaultRefused("cannot be used: faults by header are off in this gateway (`chaos.header_faults`)", "")
+        if self._token is None:
+            why = "there is no admin API here, whose token signs it (`server.admin_port`; none with `--workers`)"
+            raise FaultRefused(f"cannot be used: {why}", "")
         asked = asked_of({"ttl": gateway.chaos.config.max_ttl, **fault_in(header, self._token, wall)})
-        fault = asked.id or f"{asked.kind}-{request_id}"[:64]
+        fault = asked.id or f"{asked.kind}-{_short(request_id)}"
         rule = rule_of(asked, fault, gateway.lives, gateway.routes.named)
-        gateway.chaos.add(replace(rule, request_id=request_id))
-        return fault
+        return gateway.chaos.add(replace(rule, request_id=request_id))
+
+
+def _short(request_id: str) -> str:
+    """Itself, where a fault's id has room for it; in any case two that differ still do."""
+    return request_id if len(request_id) <= MOST_OF_ID else sha256(request_id.encode()).hexdigest()[:MOST_OF_ID]
 
 
 def _signature(payload: bytes, admin_token: str) -> bytes:

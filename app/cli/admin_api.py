@@ -35,8 +35,12 @@ class AdminApi:
     """``url`` is that of the admin port. Where either is of no use the command ends here and says so."""
 
     def __init__(self, url: str, token: str | None) -> None:
-        where = urlsplit(url)
-        if where.scheme not in CONNECTIONS or where.hostname is None:
+        try:
+            where = urlsplit(url)
+            usable = where.scheme in CONNECTIONS and where.hostname is not None and where.port != 0
+        except ValueError:  # an IPv6 address or a port that is none
+            usable = False
+        if not usable or not url.isascii() or not url.isprintable() or " " in url:
             fail(f"--url {url!r} is not an address.", "It is the admin port's, such as http://127.0.0.1:8001.")
         self.url = url
         self._where = where

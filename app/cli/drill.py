@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
 from time import perf_counter
 
@@ -13,7 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
 from app.cli.failing import fail
-from app.drills.journal import EventsFile, write_journal
+from app.drills.journal import Record
 from app.drills.load import Plan, plan
 from app.drills.report import report, summary
 from app.drills.run import Progress as Telling
@@ -49,7 +50,7 @@ def list_() -> None:
 @click.argument("scenario", metavar="FILE")
 @click.option("--virtual", is_flag=True, help="On the virtual clock: the default, and for now the only way.")
 @click.option("--live", metavar="ADMIN_URL", help="Against a gateway that runs: not in this version yet.")
-@click.option("--seed", type=click.IntRange(min=0), help="Instead of the scenario's own.")
+@click.option("--seed", type=click.IntRange(min=0), help="Instead of the scenario's own, a whole number.")
 @click.option(
     "--out", type=click.Path(path_type=Path, file_okay=False), help="Write journal.json and events.jsonl there."
 )
@@ -75,10 +76,17 @@ def run(
         how = "cannot be combined with --virtual" if virtual else "is not in this version yet; run it with --virtual"
         fail(f"--live {how}.", status=UNUSABLE)
     try:
-        made = plan(_found(scenario), overrides, seed=seed, protected=not no_protections)
+        made = plan(_found(scenario), overrides, os.environ, seed=seed, protected=not no_protections)
     except SettingsError as error:
         fail(f"{scenario} cannot be run:", str(error), status=UNUSABLE)
-    held = _run(made, out, progress=progress)
+    try:
+        with nullcontext() if out is None else closing(Record(out)) as record:
+            held = _run(made, record, progress=progress)
+    except OSError as error:
+        if out is None:
+            raise
+        reason = (error.strerror or type(error).__name__).lower()
+        fail(f"--out {out} cannot be written: {reason}.", status=UNUSABLE)
     sys.exit(0 if held else NOT_HELD)
 
 
@@ -94,34 +102,23 @@ def _found(scenario: str) -> Path:
     return known[scenario]
 
 
-def _run(made: Plan, out: Path | None, *, progress: bool) -> bool:
-    events = None if out is None else _events(out)
+def _run(made: Plan, record: Record | None, *, progress: bool) -> bool:
+    """Raises ``OSError`` of the record."""
     began = perf_counter()
     try:
         with _told(made, always=progress) as telling:
-            seen = run_plan(made, progress=telling, listen=None if events is None else events.listen)
+            seen = run_plan(made, progress=telling, listen=None if record is None else record.listen)
     except TraceError as error:
         fail("The trace cannot be used:", str(error), status=UNUSABLE)
-    finally:
-        if events is not None:
-            events.close()
     seconds = perf_counter() - began
     judged, steady = verdicts(made, seen), states(made, seen)
-    if out is not None:
-        write_journal(out, made, judged, steady)
     console = _console()
     console.print(report(made, judged, steady))
     console.print()
     console.print(summary(made, judged, len(seen.results), seconds))
+    if record is not None:
+        record.keep(made, judged, steady)
     return all_held(judged)
-
-
-def _events(out: Path) -> EventsFile:
-    try:
-        return EventsFile(out)
-    except OSError as error:
-        reason = (error.strerror or type(error).__name__).lower()
-        fail(f"--out {out} cannot be written: {reason}.", status=UNUSABLE)
 
 
 @contextmanager

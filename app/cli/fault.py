@@ -166,10 +166,16 @@ def _asked(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _value(name: str, text: str) -> Any:
+    such = "Such as 2, date, true, [500, 503] or '{lognormal: [2, 0.5]}'."
     try:
-        return yaml.safe_load(text)
+        value = yaml.safe_load(text)
     except yaml.YAMLError:
-        fail(f"--set {name}: {text!r} is not YAML.", "Such as 2, date, true, [500, 503] or '{lognormal: [2, 0.5]}'.")
+        fail(f"--set {name}: {text!r} is not YAML.", such)
+    try:
+        json.dumps(value, allow_nan=False)
+    except (TypeError, ValueError):  # YAML has days, sets and .nan, and may go in circles
+        fail(f"--set {name}: {text!r} is nothing that a knob can be.", such)
+    return value
 
 
 def _print(told: Mapping[str, Any]) -> None:

@@ -5,7 +5,7 @@ Works on what is sound in a draft: what could not be read has a default there, "
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -13,16 +13,21 @@ from typing import Any
 from app.drills.expectation import Expectation
 from app.drills.faults import rules_of
 from app.drills.fleet import service_of
+from app.drills.gateway import NO_PROVIDERS
 from app.drills.measures import InSpan
-from app.drills.scenario import SHAPES, Scenario
+from app.drills.scenario import SHAPES, Scenario, TrafficSettings
 from app.drills.seen import Span
 from app.settings import ANY_MODEL, Settings
 from app.settings.draft import Draft
 from app.settings.problems import Finding, Location, twice, unknown
+from app.settings.wording import value_at
+from providers.law import Law
 from router.chaos import FaultRefused, Rule
 from router.chaos.chaos import MOST_RULES
+from router.sim.arrivals import MOST_TOKENS
 
 VARYING = ("ramp", "steps", "linear")
+LEAST_THOUGHT = 1e-6  # seconds; less, added to a time of days, is nothing
 
 
 def check(scenario: Scenario, settings: Settings | None, draft: Draft, folder: Path, trigger: Span | None) -> None:
@@ -49,7 +54,7 @@ def _traffic(scenario: Scenario, draft: Draft, folder: Path) -> Iterator[Finding
     yield from twice("traffic", names, draft.where)
     for n, traffic in enumerate(scenario.traffic):
         at: Location = ("traffic", n, "arrivals")
-        given = [shape for shape in SHAPES if draft.holds((*at, shape))]
+        given = _given(draft, at, SHAPES)
         if len(given) != 1:
             yield at, f"needs exactly one of {', '.join(SHAPES)}; it has {', '.join(given) or 'none'}"
             continue
@@ -58,6 +63,28 @@ def _traffic(scenario: Scenario, draft: Draft, folder: Path) -> Iterator[Finding
         for key in ("steps", "linear"):
             yield from _beyond((*at, key), getattr(traffic.arrivals, key), scenario.duration)
         yield from _trace(n, traffic.arrivals.trace, draft, folder)
+        yield from _callers(n, traffic)
+
+
+def _given(draft: Draft, at: Location, keys: Iterable[str]) -> list[str]:
+    """Those of ``keys`` that have something behind them."""
+    return [key for key in keys if draft.holds((*at, key)) and value_at(draft.data, (*at, key)) is not None]
+
+
+def _callers(n: int, traffic: TrafficSettings) -> Iterator[Finding]:
+    closed, backoff = traffic.arrivals.closed, traffic.clients.backoff
+    if closed is not None and closed.think.at(0.5) < LEAST_THOUGHT:
+        told = "needs a median of 1 µs or more: where an answer takes no time the clock would stand still"
+        yield ("traffic", n, "arrivals", "closed", "think"), told
+    if backoff.base > backoff.cap:
+        yield ("traffic", n, "clients", "backoff"), f"base ({backoff.base:g}) must be at most cap ({backoff.cap:g})"
+    for key, law in (("prompt_tokens", traffic.prompt_tokens), ("output_tokens", traffic.output_tokens)):
+        yield from _too_many(("traffic", n, key), law)
+
+
+def _too_many(at: Location, tokens: Law | None) -> Iterator[Finding]:
+    if tokens is not None and tokens.at(0.5) > MOST_TOKENS:
+        yield at, f"needs a median of {MOST_TOKENS:,} or less; what is drawn above counts as that"
 
 
 def _trace(n: int, trace: str | None, draft: Draft, folder: Path) -> Iterator[Finding]:
@@ -83,13 +110,14 @@ def _fleet(scenario: Scenario, draft: Draft) -> Iterator[Finding]:
     for n, member in enumerate(scenario.fleet):
         at: Location = ("fleet", n, "capacity")
         if member.capacity is not None:
-            given = [key for key in ("steps", "linear") if draft.holds((*at, key))]
+            given = _given(draft, at, ("steps", "linear"))
             if len(given) != 1:
                 yield at, f"needs exactly one of steps, linear; it has {', '.join(given) or 'none'}"
             elif member.capacity.levels.points[0][0] != 0:
                 yield (*at, given[0]), "must begin at second 0: nobody knows its capacity before"
             else:
                 yield from _beyond((*at, given[0]), member.capacity.levels.points, scenario.duration)
+        yield from _too_many(("fleet", n, "tokens"), member.tokens)
         try:
             service_of(member)
         except ValueError as error:
@@ -99,10 +127,7 @@ def _fleet(scenario: Scenario, draft: Draft) -> Iterator[Finding]:
 
 def _config(scenario: Scenario) -> Iterator[Finding]:
     if "providers" in scenario.config:
-        yield (
-            ("config", "providers"),
-            "the fleet is what there is; name its servers in `fleet`, and in `routes` if you need",
-        )
+        yield ("config", "providers"), NO_PROVIDERS
 
 
 def _models(scenario: Scenario, settings: Settings | None) -> Iterator[Finding]:
@@ -132,7 +157,8 @@ def _rules(scenario: Scenario, settings: Settings | None, draft: Draft) -> Itera
         return
     sound = {n for n in range(len(scenario.faults)) if not any(inner[:2] == ("faults", n) for inner in draft.faulty)}
     begun: list[tuple[int, Rule]] = []
-    for n, rule in rules_of(scenario, settings, sound):
+    # In the order in which they begin: so the gateway gets them.
+    for n, rule in sorted(rules_of(scenario, settings, sound), key=lambda each: scenario.faults[each[0]].at):
         at: Location = ("faults", n)
         if isinstance(rule, FaultRefused):
             yield (*at, "for" if rule.param == "ttl" else rule.param), rule.message
@@ -142,10 +168,23 @@ def _rules(scenario: Scenario, settings: Settings | None, draft: Draft) -> Itera
         before = next((m for m, other in acting if other.covers(rule)), None)
         if before is not None:
             told = f"the fault at {draft.where(('faults', before))} hits every attempt before it does"
-            yield at, f"could never act: {told}"
+            yield at, f"cannot act: {told}, until second {scenario.faults[before].ends:g}; begin then, or remove one"
         if len(acting) >= MOST_RULES:
             yield (*at, "at"), f"{MOST_RULES} faults act then already, and no more may"
+        yield from _met(at, rule, scenario, draft)
         begun.append((n, rule))
+
+
+def _met(at: Location, rule: Rule, scenario: Scenario, draft: Draft) -> Iterator[Finding]:
+    """Whether any call of this scenario is such that the fault could hit it; nothing where traffic could not be read."""
+    if any(inner[:1] == ("traffic",) for inner in draft.faulty):
+        return
+    calls = [traffic for traffic in scenario.traffic if rule.route in (None, traffic.model)]
+    if not calls:
+        models = sorted({traffic.model for traffic in scenario.traffic})
+        yield (*at, "route"), f"no traffic asks for that model; asked for: {', '.join(models)}"
+    elif rule.streams and not any(traffic.stream for traffic in calls):
+        yield (*at, "kind"), f"{rule.kind} acts on streams only, and no traffic that it could hit has `stream: true`"
 
 
 def _expectations(scenario: Scenario, trigger: Span | None) -> Iterator[Finding]:
@@ -160,7 +199,7 @@ def _expectations(scenario: Scenario, trigger: Span | None) -> Iterator[Finding]
         at: Location = ("expect", n, expected.measure.name)
         wanted = expected.wanted
         if isinstance(wanted, InSpan):
-            yield from _bounds(at, wanted)
+            yield from _bounds(at, expected.measure.most, wanted)
             yield from _span(at, wanted, scenario.duration, trigger)
         elif wanted.after + wanted.within >= scenario.duration:
             told = f"must leave something of the run to hold in: {wanted.after:g} + {wanted.within:g} seconds"
@@ -168,8 +207,11 @@ def _expectations(scenario: Scenario, trigger: Span | None) -> Iterator[Finding]
         yield from _named(at, expected, known)
 
 
-def _bounds(at: Location, wanted: InSpan) -> Iterator[Finding]:
+def _bounds(at: Location, most: float, wanted: InSpan) -> Iterator[Finding]:
     low, high = wanted.at_least, wanted.at_most
+    for key, bound in (("at_least", low), ("at_most", high)):
+        if bound is not None and bound > most:
+            yield (*at, key), f"must be at most {most:g}: it is a share, and 95 % is 0.95"
     if low is None and high is None:
         yield at, "needs at_least, at_most, or both"
     elif low is not None and high is not None and low > high:
@@ -197,4 +239,5 @@ def _named(at: Location, expected: Expectation, known: Mapping[str, tuple[str, l
     wanted: Mapping[str, Any] = dict(expected.wanted)
     for key, (what, names) in known.items():
         if (name := wanted.get(key)) is not None and name not in names and all(names):
-            yield (*at, key), *unknown(what, name, names)
+            told, near = unknown(what, name, names)
+            yield (*at, key), told if names else f"{told}; there is none", near

@@ -16,4 +16,5 @@ class ScenarioFault(FaultSettings):
 
     @property
     def ends(self) -> float:
-        return self.at + self.ttl
+        """As people add: 0.1 and 0.2 are 0.3, and what begins then comes after it."""
+        return round(self.at + self.ttl, 9)

@@ -26,7 +26,7 @@ def rules_of(
             continue
         seed = fault.seed if "seed" in fault.model_fields_set else settings.seed
         # Some remember what they have done: each run begins with one of its own, which all gateways share, as they do the servers.
-        asked = fault.model_copy(update={"seed": seed, "knobs": replace(fault.knobs)})
+        asked = fault.model_copy(update={"seed": seed, "ttl": fault.ends - fault.at, "knobs": replace(fault.knobs)})
         try:
             rule = rule_of(asked, fault.id or f"{fault.kind}@{n}", known, models)
         except FaultRefused as refused:

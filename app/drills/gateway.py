@@ -15,6 +15,7 @@ from app.settings.validation import salvage, validate
 
 MAX_TTL = 86_400.0  # what a fault may last at most; its scenario bounds it anyway
 FLAG = "--no-protections"
+NO_PROVIDERS = "the fleet is what there is; name its servers in `fleet`, and in `routes` if you need"
 OFF = {"enabled": False}
 # What --no-protections lays over everything else. Hedges are paid from the retry budget, and go with it.
 UNPROTECTED: Mapping[str, Any] = {
@@ -91,6 +92,8 @@ def _lay(under: Draft, over: Draft, at: tuple[str, ...] = ()) -> None:
         given, there = given[part], there[part]
     for key, value in given.items():
         here = (*at, key)
+        if here == ("providers",):
+            continue  # refused already
         if isinstance(value, Mapping) and isinstance(there.get(key), dict):
             _lay(under, over, here)
             continue

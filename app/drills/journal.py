@@ -5,9 +5,11 @@ Nothing in them tells where or when they were made: the virtual clock begins at 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import orjson
@@ -25,13 +27,10 @@ JOURNAL, EVENTS = "journal.json", "events.jsonl"
 FLUSH = 1 << 16
 FORM = "1.44.0"  # of the Chaos Toolkit, whose form the journal has; `chaos report` asks for it
 
+# Of the overrides, what a gateway decides by: no secret stands below these.
+TOLD = ("defaults", "routes", "shedding", "chaos", "seed")
+
 Json = dict[str, Any]
-
-
-def write_journal(folder: Path, plan: Plan, judged: Sequence[Verdict], steady: Sequence[State]) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    document = orjson.dumps(journal(plan, judged, steady), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
-    (folder / JOURNAL).write_bytes(document)
 
 
 def journal(plan: Plan, judged: Sequence[Verdict], steady: Sequence[State]) -> Json:
@@ -65,12 +64,19 @@ def experiment(plan: Plan, judged: Sequence[Verdict]) -> Json:
         "title": scenario.title,
         "description": scenario.description or scenario.title,
         "tags": sorted({fault.kind for fault in scenario.faults}),
-        "configuration": {"seed": plan.seed},
+        "configuration": _configuration(plan),
         "extensions": [{"name": "breakwater", "scenario": plan.written}],
         "steady-state-hypothesis": {"title": "What is expected holds", "probes": [_probe(each) for each in judged]},
         "method": [activity["activity"] for activity in _actions(plan)],
         "rollbacks": [],
     }
+
+
+def _configuration(plan: Plan) -> Json:
+    """What makes this run another than the file alone would."""
+    laid = {key: plan.overrides[key] for key in TOLD if key in plan.overrides}
+    told: Json = {"seed": plan.seed, "protections": plan.protected}
+    return {**told, "overrides": laid} if laid else told
 
 
 def moment(at: float) -> str:
@@ -130,12 +136,18 @@ def _steady(phase: Phase, judged: Sequence[Verdict], steady: Sequence[State]) ->
     }
 
 
-class EventsFile:
-    """Every event of every gateway, in the order in which they happened."""
+class Record:
+    """The files of one run in ``folder``: the journal, and every event of every gateway in the order in which they happened.
+
+    They stand aside until they are kept. So a run that is broken off leaves what was there, and of two at once one does.
+    Raises ``OSError``.
+    """
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self._file = (folder / EVENTS).open("wb", buffering=FLUSH)
+        self._folder = folder
+        self._aside = TemporaryDirectory(prefix=".run-", dir=folder)
+        self._file = (Path(self._aside.name) / EVENTS).open("wb", buffering=FLUSH)
 
     def listen(self, gateway: int, events: Events) -> None:
         def write(event: Any) -> None:
@@ -144,5 +156,15 @@ class EventsFile:
 
         events.listen(write, *EVERY)
 
-    def close(self) -> None:
+    def keep(self, plan: Plan, judged: Sequence[Verdict], steady: Sequence[State]) -> None:
         self._file.close()
+        aside = Path(self._aside.name)
+        document = json.dumps(journal(plan, judged, steady), indent=2, ensure_ascii=False)
+        (aside / JOURNAL).write_text(f"{document}\n", "utf-8")
+        for name in (EVENTS, JOURNAL):
+            (aside / name).replace(self._folder / name)
+
+    def close(self) -> None:
+        """What was not kept is gone."""
+        self._file.close()
+        self._aside.cleanup()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from pydantic import ValidationError
 
 from app.drills.checks import check
 from app.drills.fault import ScenarioFault
-from app.drills.gateway import gateway_settings
+from app.drills.gateway import NO_PROVIDERS, gateway_settings
 from app.drills.scenario import Scenario
 from app.drills.seen import Span
 from app.settings import Settings, SettingsError, installed_kinds
@@ -23,27 +24,43 @@ from app.settings.problems import Location, unknown
 from app.settings.section import Reading, keys_of
 from app.settings.wording import as_written, refuse, section_at, value_at
 from providers.faults import FAULTS
+from router.sim.levels import Levels
 
 NEEDS = "`title`, `duration`, `traffic`, `fleet` and `expect`"
+OF_OVERRIDES = "`defaults` or `shedding`"
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """``settings`` are the gateway's. ``written`` is the file as data, ``folder`` where its own paths begin. ``trigger`` is when
-    something is done to the fleet, from the first moment to the last; None: nothing is.
+    """``settings`` are the gateway's. ``written`` is the file as data, ``overrides`` what was laid over its ``config``, ``folder``
+    where its own paths begin. ``trigger`` is when something is done to the fleet, from the first moment to the last; None:
+    nothing is.
     """
 
     scenario: Scenario
     settings: Settings
     seed: int
     written: Mapping[str, Any]
+    overrides: Mapping[str, Any]
+    protected: bool
     folder: Path
     trigger: Span | None
 
 
-def plan(path: Path, overrides: Path | None = None, *, seed: int | None = None, protected: bool = True) -> Plan:
-    """Raises ``SettingsError`` with all problems."""
-    over = None if overrides is None else read(text_of(overrides, str(overrides)), str(overrides), {}, "settings")
+def plan(
+    path: Path,
+    overrides: Path | None = None,
+    environ: Mapping[str, str] | None = None,
+    *,
+    seed: int | None = None,
+    protected: bool = True,
+) -> Plan:
+    """``environ`` is for the overrides: a scenario is the same everywhere, and takes nothing from it. Raises ``SettingsError`` with
+    all problems.
+    """
+    over = None
+    if overrides is not None:
+        over = read(text_of(overrides, str(overrides)), str(overrides), environ or {}, OF_OVERRIDES)
     return planned(text_of(path, str(path)), str(path), path.parent, over, seed=seed, protected=protected)
 
 
@@ -56,8 +73,10 @@ def planned(
     seed: int | None = None,
     protected: bool = True,
 ) -> Plan:
-    """``folder`` None: there is nothing beside it. Raises ``SettingsError`` with all problems."""
-    draft = read(text, label, {}, NEEDS)
+    """Raises ``SettingsError`` with all problems."""
+    draft = read(text, label, None, NEEDS)
+    if overrides is not None and overrides.holds(("providers",)):
+        overrides.refuse(("providers",), NO_PROVIDERS)
     scenario = _validated(draft)
     sound = scenario or Scenario.model_validate(draft.data, context=Reading(installed_kinds(), lenient=True))
     settings = gateway_settings(sound, draft, overrides, seed=seed, protected=protected)
@@ -66,21 +85,29 @@ def planned(
     found = [*draft.found(), *(overrides.found() if overrides is not None else ())]
     if found or scenario is None or settings is None:
         raise SettingsError(found)
-    return Plan(scenario, settings, scenario.seed if seed is None else seed, draft.data, folder, trigger)
+    laid = {} if overrides is None else overrides.data
+    return Plan(
+        scenario, settings, scenario.seed if seed is None else seed, draft.data, laid, protected, folder, trigger
+    )
 
 
 def trigger_of(scenario: Scenario) -> Span | None:
     """From the first fault, or fall of a server's capacity, to the end of the last."""
     spans = [Span(fault.at, min(fault.ends, scenario.duration)) for fault in scenario.faults]
     for member in scenario.fleet:
-        spans += _weak(member.capacity.levels.points if member.capacity else (), scenario.duration)
+        if member.capacity is not None:
+            spans += _weak(member.capacity.levels, scenario.duration)
     return Span(min(span.begins for span in spans), max(span.ends for span in spans)) if spans else None
 
 
-def _weak(points: Sequence[tuple[float, float]], duration: float) -> list[Span]:
-    """Where the capacity is below 1."""
-    ends = [min(at, duration) for at, _ in points[1:]] + [duration]
-    return [Span(at, end) for (at, level), end in zip(points, ends, strict=False) if level < 1 and at < end]
+def _weak(capacity: Levels, duration: float) -> list[Span]:
+    """Where it is below 1, on its way down and up too."""
+    points = [*capacity.points, (duration, capacity.points[-1][1])]
+    return [
+        Span(at, min(ends, duration))
+        for (at, level), (ends, following) in pairwise(points)
+        if at < min(ends, duration) and (level < 1 or (capacity.linear and following < 1))
+    ]
 
 
 def _validated(draft: Draft) -> Scenario | None:

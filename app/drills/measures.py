@@ -10,11 +10,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from annotated_types import Le
+from annotated_types import Ge, Le
 from pydantic import Field, PlainValidator
 
 from app.drills.seen import Seen, Span
-from app.settings.scalars import NotNegative, Number, Positive, Ratio, Text
+from app.settings.scalars import NotNegative, Positive, Ratio, Text
 from app.settings.section import Section
 
 Phase = Literal["before", "during", "after"]
@@ -37,8 +37,8 @@ class InSpan(Section):
     to the fleet); else over the whole run.
     """
 
-    at_least: Number | None = None
-    at_most: Number | None = None
+    at_least: NotNegative | None = None
+    at_most: NotNegative | None = None
     begins: NotNegative | None = Field(default=None, alias="from")
     ends: Positive | None = Field(default=None, alias="to")
     phase: Phase | None = None
@@ -87,12 +87,14 @@ class OfFault(InSpan):
 
 
 class Recovers(Section):
-    """From ``within`` seconds ``after`` a moment on, until the end, goodput is at least ``to`` in every ``window``."""
+    """From ``within`` seconds ``after`` a moment on, until the end, goodput is at least ``to`` in every ``window``, of which
+    the first begins at that moment.
+    """
 
     after: NotNegative
     to: Annotated[Ratio, Le(1)] = 0.95
     within: NotNegative
-    window: Positive = 1.0
+    window: Annotated[Positive, Ge(0.001)] = 1.0
 
     def holds(self, value: float | None) -> bool:
         return value is not None and value <= self.within
@@ -103,12 +105,15 @@ class Recovers(Section):
 
 @dataclass(frozen=True, slots=True)
 class Measure:
-    """``measured`` gives None where there was nothing to measure, and that holds nothing. ``form`` shows a value."""
+    """``measured`` gives None where there was nothing to measure, and that holds nothing. ``form`` shows a value, which is
+    never above ``most``.
+    """
 
     name: str
     options: type[Any]
     measured: Callable[[Seen, Span, Any], float | None]
     form: str = "{:.2f}"
+    most: float = math.inf
 
 
 def _goodput(seen: Seen, span: Span, wanted: OfClients) -> float | None:
@@ -171,12 +176,12 @@ SHARE, TIMES, SECONDS, NUMBER = "{:.1%}", "{:.2f} x", "{:.3f} s", "{:.0f}"
 MEASURES = {
     measure.name: measure
     for measure in (
-        Measure("goodput", OfClients, _goodput, SHARE),
-        Measure("availability", OfClients, _availability, SHARE),
+        Measure("goodput", OfClients, _goodput, SHARE, 1.0),
+        Measure("availability", OfClients, _availability, SHARE, 1.0),
         Measure("amplification", OfClients, _amplification, TIMES),
         Measure("load", OfTarget, _load, TIMES),
         Measure("rate", OfTarget, _rate, "{:.1f}/s"),
-        Measure("share", OfOne, _share, SHARE),
+        Measure("share", OfOne, _share, SHARE, 1.0),
         Measure("hedges", InSpan, _extra, SHARE),
         Measure("shed", InSpan, _shed, SHARE),
         Measure("opened", OfTarget, _opened, NUMBER),

@@ -22,9 +22,16 @@ MODEL = "m"  # what is asked for where a scenario names no model
 MAX_GATEWAYS = 10_000
 
 
+def _number(value: Any) -> float:
+    """Raises ``TypeError`` for what only passes for one: a word in a list of numbers is read letter by letter."""
+    if isinstance(value, bool | str):
+        raise TypeError
+    return float(value)
+
+
 def _points(value: Any) -> tuple[tuple[float, float], ...]:
     try:
-        pairs = tuple((float(at), float(level)) for at, level in value)
+        pairs = tuple((_number(at), _number(level)) for at, level in value)
         Levels(pairs)
     except (TypeError, ValueError, OverflowError):
         pairs = ()
@@ -35,7 +42,7 @@ def _points(value: Any) -> tuple[tuple[float, float], ...]:
 
 def _pair(value: Any) -> tuple[float, float]:
     try:
-        first, second = (float(number) for number in value)
+        first, second = (_number(number) for number in value)
     except (TypeError, ValueError, OverflowError):
         first = second = -1.0
     if not (0 <= first < inf and 0 <= second < inf and first + second > 0):

@@ -103,14 +103,19 @@ class Seen:
         return None if math.isnan(value) else value
 
     def recovery(self, span: Span, to: float, window: float) -> float | None:
-        """Seconds from the begin of ``span`` until goodput is at least ``to`` in every window that is left in which anything
-        came. Windows begin at multiples of their length. None: never.
+        """Seconds from the begin of ``span``, where the first window begins, until goodput is at least ``to`` in every window that
+        is left in which anything came. None: never, or nothing came.
         """
-        recovered = span.begins
-        for at, arrived, ok, _ in self.results.series(window):
-            if span.begins <= at < span.ends and ok < to * arrived:
-                recovered = at + window
-        return recovered - span.begins if recovered < span.ends else None
+        came: Counter[int] = Counter()
+        served: Counter[int] = Counter()
+        for called in self.results:
+            if span.begins <= called.arrived < span.ends:
+                number = int((called.arrived - span.begins) / window)
+                came[number] += 1
+                served[number] += called.ok
+        bad = [number for number, calls in came.items() if served[number] < to * calls]
+        recovered = (max(bad) + 1) * window if bad else 0.0
+        return recovered if came and span.begins + recovered < span.ends else None
 
     def attempts(self, span: Span, server: str | None) -> int:
         return _within(self._attempts, span, server)

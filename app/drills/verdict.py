@@ -54,7 +54,7 @@ def verdicts(plan: Plan, seen: Seen) -> list[Verdict]:
                 _phase(span, plan.trigger),
                 value,
                 wanted.holds(value),
-                _never(wanted) if value is None else measure.form.format(value),
+                _never(wanted, seen, span) if value is None else measure.form.format(value),
                 _bound(wanted, measure.form),
                 {measure.name: wanted.model_dump(by_alias=True, exclude_unset=True)},
             )
@@ -105,8 +105,8 @@ def _bound(wanted: InSpan | Recovers, form: str) -> str:
     return " and ".join(part for part in parts if part)
 
 
-def _never(wanted: InSpan | Recovers) -> str:
-    return "never" if isinstance(wanted, Recovers) else "nothing came"
+def _never(wanted: InSpan | Recovers, seen: Seen, span: Span) -> str:
+    return "never" if isinstance(wanted, Recovers) and seen.came(span) else "nothing came"
 
 
 def all_held(judged: Sequence[Verdict]) -> bool:

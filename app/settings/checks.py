@@ -26,6 +26,7 @@ def check(settings: Settings, draft: Draft) -> None:
         _unused_providers(settings),
         _idle_routes(settings, draft),
         _unused_token(settings, draft),
+        _unusable_header_faults(settings),
         failover.check(settings, draft, levels),
         bounds.check(settings, draft, levels),
         routing.check(settings, draft),
@@ -89,3 +90,16 @@ def _unused_token(settings: Settings, draft: Draft) -> Iterator[Finding]:
     at: Location = ("server", "admin_port")
     if settings.admin.token is not None and settings.server.admin_port is None and draft.holds(at):
         yield ("admin", "token"), f"nobody listens for it: server.admin_port is null at {draft.where(at)}; remove one"
+
+
+def _unusable_header_faults(settings: Settings) -> Iterator[Finding]:
+    if not settings.chaos.header_faults:
+        return
+    at: Location = ("chaos", "header_faults")
+    if not settings.chaos.enabled:
+        yield at, "no fault acts while chaos.enabled is false; remove one"
+    elif settings.server.admin_port is None:
+        yield (
+            at,
+            "such faults are signed with the token of the admin API, which server.admin_port: null turns off; remove one",
+        )

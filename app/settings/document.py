@@ -31,9 +31,9 @@ _SHIELDED = "$\ue000\\1\ue001"
 Entries = dict[str, tuple[yaml.Node, yaml.Node]]
 
 
-def read(text: str, label: str, environ: Mapping[str, str], needs: str = "`providers` and `routes`") -> Draft:
-    """The draft of a whole file, which ``needs`` these keys. Raises ``SettingsError`` where nothing can be read; else the
-    draft has the problems.
+def read(text: str, label: str, environ: Mapping[str, str] | None, needs: str = "`providers` and `routes`") -> Draft:
+    """The draft of a whole file, which ``needs`` these keys; ``environ`` None leaves ``${NAME}`` as it is. Raises
+    ``SettingsError`` where nothing can be read; else the draft has the problems.
     """
     draft = Draft(label)
     draft.places[()] = f"{label}:1"

@@ -12,9 +12,9 @@ from pydantic_core import PydanticCustomError
 
 from app.settings.options import build_options, dataclass_names, refuse_unknown
 from app.settings.problems import nearest, unknown, written
-from app.settings.scalars import Count, ModelName, Name, Ratio, Seconds, Share, Text, Whole
+from app.settings.scalars import Count, ModelName, Name, Seconds, Share, Text, Whole
 from app.settings.section import Section, keys_of
-from app.settings.wording import in_words
+from app.settings.wording import in_words, section_at
 from providers.faults import FAULTS
 from router.chaos import FaultRefused, Guard, Rule
 
@@ -55,8 +55,8 @@ class GuardSettings(Section):
     ends. From ``min_calls`` on.
     """
 
-    availability: Ratio | None = None
-    control: Ratio | None = None
+    availability: Share | None = None
+    control: Share | None = None
     window: Annotated[Seconds, Ge(1), Le(3600)] = 30.0
     min_calls: Count = 20
 
@@ -145,14 +145,16 @@ def asked_of(given: Any) -> FaultSettings:
         return FaultSettings.model_validate(given)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
-    location = [part for part in first["loc"] if part != "knobs"]
-    param = written(tuple(location))
+    location = first["loc"][1:] if first["loc"][:1] == ("knobs",) else first["loc"]  # ``knobs`` are our own
+    param = written(location)
     kind = str(given.get("kind"))
     row = FAULTS.get(NUMBERS.get(kind.upper(), kind))
     match first["type"]:
         case "extra_forbidden":
-            own = dataclass_names(row.fault) if row is not None else []
-            known = [*own, *(name for name in FaultSettings.model_fields if name != "knobs")]
+            section = section_at(FaultSettings, location[:-1])
+            known = [name for name in section.model_fields if name != "knobs"]
+            if row is not None and section is FaultSettings:
+                known += dataclass_names(row.fault)
             text, near = unknown("key", str(location[-1]), known)
             message = text if near is None else f'{text}; did you mean "{near}"?'
         case _:

@@ -25,9 +25,9 @@ class Brownout:
 
     def __post_init__(self) -> None:
         not_both(self, "factor", "rate")
-        if self.factor is not None and not 0 < self.factor < 1:
-            raise ValueError("factor: must be above 0 and below 1")
-        above(self, 0, "rate", "patience")
+        above(self, 0, "factor", "rate", "patience")
+        if self.factor is not None and self.factor >= 1:
+            raise ValueError("factor: must be below 1")
 
     async def open(self, hit: Hit) -> Stream:
         if self.rate is None:

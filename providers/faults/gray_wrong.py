@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
-
-import orjson
 
 from providers.base import Stream
 from providers.faults.events import data_of, payload_of
@@ -28,8 +27,8 @@ class GrayWrong:
     text: str = "wrong"
 
     def __post_init__(self) -> None:
-        if not _WORD.search(self.text):
-            raise ValueError("text: must have a word")
+        if not _WORD.search(self.text) or not self.text.isprintable():
+            raise ValueError("text: must be printable, and have a word")
 
     async def open(self, hit: Hit) -> Stream:
         return await hit.played(partial(self._play if hit.request.stream else self._play_body, hit))
@@ -50,7 +49,10 @@ class GrayWrong:
 
     def _twisted(self, data: bytes) -> bytes:
         payload = payload_of(data)
-        return data if payload is None else orjson.dumps(self._with_other_words(payload))
+        if payload is None:
+            return data
+        # Half an emoji, which servers that cut by token send, is more than orjson writes.
+        return json.dumps(self._with_other_words(payload), separators=(",", ":")).encode()
 
     def _with_other_words(self, value: Any) -> Any:
         if isinstance(value, list):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from providers.faults.hit import Hit
+from providers.faults.knobs import not_below
 
 
 @dataclass(slots=True, eq=False)
@@ -17,8 +18,7 @@ class Http5xx:
     def __post_init__(self) -> None:
         if not self.statuses or any(not 500 <= status <= 599 for status in self.statuses):
             raise ValueError("statuses: must be one or more numbers from 500 to 599")
-        if self.retry_after is not None and self.retry_after < 0:
-            raise ValueError("retry_after: must not be below 0")
+        not_below(self, 0, "retry_after")
 
     async def refuse(self, hit: Hit) -> None:
         headers = {} if self.retry_after is None else {"retry-after": f"{self.retry_after:g}"}

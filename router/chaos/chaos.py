@@ -24,7 +24,7 @@ MOST_STOPPED = 50
 MOST_TRIES = 10_000
 GUARD_SECONDS = 1.0
 
-EXPIRED, BY_HAND, DEAD_MAN, GUARDED = "expired", "stopped", "dead_man", "slo_guard"
+EXPIRED, BY_HAND, DEAD_MAN, GUARDED, DRAINING = "expired", "stopped", "dead_man", "slo_guard", "draining"
 
 
 class FaultRefused(Exception):
@@ -54,6 +54,11 @@ class Acting:
     def renew(self, now: float) -> None:
         """A sign of life."""
         self.alive_until = self.ends if self.rule.dead_man is None else min(self.ends, now + self.rule.dead_man)
+
+    def end(self) -> None:
+        """Everybody whom it holds goes on. What is remembered of it is its numbers, and no request's name."""
+        self.hold.release()
+        self._tries.clear()
 
     def tries(self, request_id: str, target: str) -> int:
         """How often it has been asked about this request at this target before; now once more."""
@@ -91,6 +96,7 @@ class Chaos:
         self._acting: dict[str, Acting] = {}
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._guarding: asyncio.TimerHandle | None = None
+        self._retired = False
         self._changed: list[Callable[[Sequence[Acting]], None]] = []
 
     @property
@@ -132,7 +138,7 @@ class Chaos:
             return False
         self._timers.pop(fault).cancel()
         self._tell_changed()
-        acting.hold.release()
+        acting.end()
         now = asyncio.get_running_loop().time()
         self.stopped.append(Stopped(acting, now, why, told))
         rule = acting.rule
@@ -143,8 +149,14 @@ class Chaos:
         """The ids of those that acted."""
         return [fault for fault in tuple(self._acting) if self.stop(fault)]
 
+    def retire(self) -> None:
+        """The gateway is about to stop: whoever is held goes on, and nothing begins any more."""
+        self._retired = True
+        for fault in tuple(self._acting):
+            self.stop(fault, DRAINING)
+
     def chosen(self, acting: Sequence[Acting], request: Request, target: str) -> Chosen | None:
-        """The first that hits this attempt, counted as active until ``left``; None if none does."""
+        """The first that hits this attempt and may, counted as active from now on; None if none does."""
         for each in acting:
             rule = each.rule
             if not rule.concerns(request, target):
@@ -156,7 +168,7 @@ class Chaos:
             if self._is_full(each):
                 each.overflowed += 1
                 self._events.emit(FaultOverflowed(now, request.id, target, rule.id, rule.kind))
-                return None
+                continue
             each.active += 1
             each.injected += 1
             if request.faults is not None:
@@ -179,11 +191,13 @@ class Chaos:
         if self._guarding is not None:
             self._guarding.cancel()
         for acting in self._acting.values():
-            acting.hold.release()
+            acting.end()
         self._acting.clear()
         self._tell_changed()
 
     def _check(self, rule: Rule) -> None:
+        if self._retired:
+            raise FaultRefused("this gateway is shutting down", "kind")
         if not self.config.enabled:
             raise FaultRefused("chaos is off in this gateway's configuration (`chaos.enabled: false`)", "kind")
         if rule.ttl > self.config.max_ttl:

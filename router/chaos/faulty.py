@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Sequence
+from collections.abc import Collection, Coroutine, Sequence
 from random import Random
 from typing import Any, Self
 
@@ -15,18 +15,19 @@ from router.chaos.chaos import Acting, Chaos, Chosen
 ANY = "*"
 
 
-def faulty(provider: Provider, chaos: Chaos) -> Provider:
-    """``provider``, with what it can do, where ``chaos`` can get at it."""
-    return _ProbedFaulty(provider, chaos) if isinstance(provider, Probed) else Faulty(provider, chaos)
+def faulty(provider: Provider, chaos: Chaos, known: Collection[str]) -> Provider:
+    """``provider``, with what it can do, where ``chaos`` can get at it. ``known`` are all targets, provider/model."""
+    return (_ProbedFaulty if isinstance(provider, Probed) else Faulty)(provider, chaos, known)
 
 
 class Faulty:
     """Innermost: every policy sees what it does, as it would see the real thing."""
 
-    def __init__(self, provider: Provider, chaos: Chaos) -> None:
+    def __init__(self, provider: Provider, chaos: Chaos, known: Collection[str]) -> None:
         self.name = provider.name
         self._provider = provider
         self._chaos = chaos
+        self._known = known
         self._targets = f"{provider.name}/"
         self._acting: Sequence[Acting] = ()
         chaos.listen(self._changed)
@@ -60,12 +61,11 @@ class Faulty:
         return _Under(stream, chosen.acting)
 
     def _chosen(self, request: Request, model: str) -> Chosen | None:
-        """A target that takes any model is called so."""
-        for target in (f"{self.name}/{model}", f"{self.name}/{ANY}"):
-            concerned = [each for each in self._acting if target in each.rule.targets]
-            if concerned:
-                return self._chaos.chosen(concerned, request, target)
-        return None
+        """A model without a target of its own is at the one that takes any, which is called so."""
+        target = f"{self.name}/{model}"
+        if target not in self._known:
+            target = f"{self.name}/{ANY}"
+        return self._chaos.chosen([each for each in self._acting if target in each.rule.targets], request, target)
 
     def _hit(self, chosen: Chosen, request: Request, model: str, connect_timeout: float) -> Hit:
         acting, rule = chosen.acting, chosen.acting.rule
@@ -75,16 +75,16 @@ class Faulty:
 
 
 class _ProbedFaulty(Faulty):
-    """A probe meets what stands in the provider's way for everybody: a share of the calls says nothing about it."""
+    """A probe meets what stands in the provider's way for everybody: a share of the calls, or one target, says nothing about it."""
 
     async def probe(self, connect_timeout: float) -> None:
         provider = self._provider
         assert isinstance(provider, Probed)  # noqa: S101 - whoever made it has looked
+        everybody = {target for target in self._known if target.startswith(self._targets)}
         for each in self._acting:
-            rule = each.rule
-            if isinstance(rule.fault, Refuses) and rule.share >= 1 and rule.route is None and rule.request_id is None:
-                chosen = Chosen(each, 0)
-                await rule.fault.refuse(self._hit(chosen, _PROBE, ANY, connect_timeout))
+            fault = each.rule.fault
+            if isinstance(fault, Refuses) and each.rule.hits_all(everybody):
+                await fault.refuse(self._hit(Chosen(each, 0), _PROBE, ANY, connect_timeout))
         await provider.probe(connect_timeout)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from providers import Request
@@ -63,6 +64,17 @@ class Rule:
         else:
             drawn = f"{request.id}/{target}/{tries}" if self.per == "attempt" else request.id
         return unit(self.seed, drawn, f"fault {self.id}") < self.share
+
+    def hits_all(self, targets: Collection[str]) -> bool:
+        """No call gets past it at any of them."""
+        return (
+            self.share >= 1
+            and self.max_active is None
+            and self.route is None
+            and self.request_id is None
+            and not self.streams
+            and set(targets) <= set(self.targets)
+        )
 
     def covers(self, other: Rule) -> bool:
         """Nothing would be left of what ``other`` could hit."""

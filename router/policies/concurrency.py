@@ -36,8 +36,9 @@ class Algorithm(Protocol):
 
 
 class Limiter:
-    """``live.limit`` and ``load`` in requests of ``typical`` tokens; ``answered_at``: when somebody last got content. Whatever comes while nothing runs is admitted; a large one
-    may go beyond the limit, and weighs no more than half of it: else it would keep all others out until it ends.
+    """``live.limit`` and ``load`` in requests of ``typical`` tokens; ``answered_at``: when somebody last got content. Whatever
+    comes while nothing runs is admitted; a large one may go beyond the limit, and weighs no more than half of it: else it
+    would keep all others out until it ends.
     """
 
     name = "concurrency"

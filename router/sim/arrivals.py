@@ -9,6 +9,9 @@ from typing import NamedTuple
 from providers.law import Law
 from router.sim.levels import Levels
 
+# Of a prompt, or an answer: what is drawn above it counts as that. No model has more.
+MOST_TOKENS = 2_000_000
+
 
 class Arrival(NamedTuple):
     """A call that comes ``at`` a time. Tokens 0 and None: no more of a prompt than there must be, and no limit to the answer."""
@@ -54,5 +57,10 @@ def with_tokens(
 ) -> Iterator[Arrival]:
     """Prompts and limits to the answer as drawn; ``output`` None sets no limit. All are later by ``begins`` seconds."""
     for at in times:
-        limit = None if output is None else max(1, round(output.draw(rng)))
-        yield Arrival(begins + at, round(prompt.draw(rng)), limit)
+        limit = None if output is None else max(1, in_tokens(output.draw(rng)))
+        yield Arrival(begins + at, in_tokens(prompt.draw(rng)), limit)
+
+
+def in_tokens(drawn: float) -> int:
+    """A whole number of them, from 0 to ``MOST_TOKENS``."""
+    return round(min(drawn, MOST_TOKENS))

@@ -16,7 +16,7 @@ from router.errors import RouterError
 from router.reply import Reply
 from router.select.chance import unit
 from router.shared_timer import SharedTimer
-from router.sim.arrivals import Arrival
+from router.sim.arrivals import Arrival, in_tokens
 from router.sim.results import OK, Called, Results
 from router.sim.retries import NO_RETRIES, Client, Retries, Telling, Told, tell_nothing
 from router.sim.service import NOTHING
@@ -98,8 +98,8 @@ class Population:
             await asyncio.sleep(think.draw(rng))
             if self._loop.time() >= until:
                 return
-            limit = None if output is None else max(1, round(output.draw(rng)))
-            await self.request(f"{self._law.name}-{index}-{number}", index, round(prompt.draw(rng)), limit)
+            limit = None if output is None else max(1, in_tokens(output.draw(rng)))
+            await self.request(f"{self._law.name}-{index}-{number}", index, in_tokens(prompt.draw(rng)), limit)
 
     async def request(self, name: str, number: int, prompt_tokens: int, output_tokens: int | None) -> None:
         """One, with all that its client does until it has its answer or gives up."""

@@ -15,6 +15,7 @@ from providers import Chunk, Request, Stream, Usage
 from providers.errors import Overloaded, RateLimited, ServerFault
 from providers.prompt import output_limit, prompt_tokens
 from providers.shapes import EVENTS, JSON
+from router.sim.arrivals import in_tokens
 from router.sim.line import Job, Line
 from router.sim.quota import Quota
 from router.sim.service import Service
@@ -147,7 +148,7 @@ class Server:
         """By ``chances``, each in [0, 1)."""
         service = self._service
         limit = output_limit(request)
-        drawn = None if service.tokens is None else max(1, round(service.tokens.at(chances[1])))
+        drawn = None if service.tokens is None else max(1, in_tokens(service.tokens.at(chances[1])))
         tokens = drawn or limit or 1 if drawn is None or limit is None else min(drawn, limit)
         first = service.ttft.at(chances[0])
         return Work(first, (tokens - 1) * service.token_interval.at(chances[2]), prompt_tokens(request), tokens)
@@ -182,7 +183,7 @@ def _media_type(request: Request) -> str:
 
 def _events(work: Work, least: int, usage: Usage, when: Callable[[float], float]) -> Iterator[Timed]:
     """In ``least`` pieces, or as many as it takes to be silent no longer than real ones are."""
-    pieces = max(least, min(work.tokens, math.ceil(work.rest / LONGEST_SILENCE)))
+    pieces = max(least, math.ceil(min(work.tokens, work.rest / LONGEST_SILENCE)))
     for number in range(pieces):
         yield when(work.first + work.rest * number / pieces), _CONTENT
     yield when(work.first + work.rest), Chunk(_END, 2, True, usage)

@@ -19,7 +19,9 @@ from typing import Any, NamedTuple, TextIO
 
 import orjson
 
-from router.sim.arrivals import Arrival
+from router.sim.arrivals import MOST_TOKENS, Arrival
+
+_LONGEST_HEADER = 10_000
 
 
 class TraceError(ValueError):
@@ -58,11 +60,11 @@ _CSV = (_AZURE, _BURSTGPT)
 
 def read_trace(path: str | Path) -> Iterator[Arrival]:
     """In seconds from the first row on; an answer of no tokens counts as one. Raises ``TraceError``, for a row only when it is
-    reached, and OSError.
+    reached.
     """
     path = Path(path)
     with _opened(path) as lines:
-        first = lines.readline().strip()
+        first = lines.readline(_LONGEST_HEADER).strip()
     if first.startswith("{"):
         return _arrivals(path, _MOONCAKE, _objects)
     header = next(csv.reader([first]), [])
@@ -82,7 +84,11 @@ def played(arrivals: Iterable[Arrival], *, speed: float = 1.0, limit: int | None
 
 
 def _opened(path: Path) -> TextIO:
-    return path.open(encoding="utf-8-sig", newline="")
+    """What is no text becomes a character that no number has: its row is refused."""
+    try:
+        return path.open(encoding="utf-8-sig", errors="replace", newline="")
+    except OSError as error:
+        raise TraceError(f"{path}: cannot be read: {(error.strerror or type(error).__name__).lower()}") from error
 
 
 def _arrivals(path: Path, form: _Form, rows: _Rows) -> Iterator[Arrival]:
@@ -141,8 +147,8 @@ def _when(row: Mapping[str, Any], form: _Form) -> float:
 
 def _tokens(row: Mapping[str, Any], name: str) -> int:
     value = row.get(name)
-    if isinstance(value, str) and value.isascii() and value.isdigit():
-        return int(value)
-    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= len(str(MOST_TOKENS)):
+        value = int(value)
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MOST_TOKENS:
         return value
-    raise ValueError(f"{name}: {value!r}; expected a whole number of tokens, 0 or more")
+    raise ValueError(f"{name}: {value!r:.64}; expected a whole number of tokens, 0 to {MOST_TOKENS}")

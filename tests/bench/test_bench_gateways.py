@@ -17,7 +17,7 @@ def fleet(variant: gateways.Variant, trigger: str = "errors") -> gateways.Fleet:
 
 def test_what_gateways_know_together_costs_fewer_attempts_than_what_each_finds_out() -> None:
     naive, alone, shared = (fleet(variant) for variant in gateways.VARIANTS)
-    assert naive.requests == alone.requests == shared.requests > 2000
+    assert naive.requests == alone.requests == shared.requests > 1500
     wasted = [sum(each.wasted.values()) for each in (naive, alone, shared)]
     assert wasted[0] > wasted[1] > wasted[2] > 0, wasted
     assert not naive.opened

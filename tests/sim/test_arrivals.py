@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from props import examples
 
 from providers.law import Law
-from router.sim.arrivals import Arrival, poisson, regular, regular_varying, varying, with_tokens
+from router.sim.arrivals import MOST_TOKENS, Arrival, poisson, regular, regular_varying, varying, with_tokens
 from router.sim.levels import Levels
 
 
@@ -64,3 +64,8 @@ def test_they_rise_and_end_in_time(seed, rate, seconds):
     for times in (list(regular(rate, seconds)), list(poisson(rate, seconds, Random(seed)))):
         assert times == sorted(times)
         assert all(0.0 <= now < seconds for now in times)
+
+
+def test_what_is_drawn_above_the_longest_counts_as_that():
+    (arrival,) = with_tokens([1.0], Law("pareto", 1e300, 0.5), Law("constant", 1e300), Random(1))
+    assert arrival == (1.0, MOST_TOKENS, MOST_TOKENS)

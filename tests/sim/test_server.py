@@ -205,7 +205,7 @@ async def test_a_stream_has_no_more_pieces_than_tokens():
 
 
 @pytest.mark.parametrize(
-    ("law", "limit", "tokens"), [(None, None, 1), (None, 7, 7), (9, None, 9), (9, 7, 7), (9, 70, 9)]
+    ("law", "limit", "tokens"), [(None, None, 1), (None, 7, 7), (9, None, 9), (9, 7, 7), (9, 70, 9), (1e300, 7, 7)]
 )
 @on_virtual_clock
 async def test_an_answer_is_as_long_as_its_law_and_its_client_allow(law, limit, tokens):
@@ -215,6 +215,15 @@ async def test_an_answer_is_as_long_as_its_law_and_its_client_allow(law, limit, 
     assert at == tokens - 1
     assert isinstance(chunk.usage, Usage)
     assert chunk.usage.output_tokens == tokens
+
+
+@on_virtual_clock
+async def test_a_stream_that_never_ends_has_begun_all_the_same():
+    server = Server("a", Service(token_interval=constant(1e308), tokens=constant(100)))
+    answer = await server.open(request(stream=True), "m", 1.0)
+    assert (await anext(answer)).content
+    assert not now()
+    await answer.aclose()
 
 
 # --- quotas ------------------------------------------------------------------------------------------------------------

@@ -80,6 +80,16 @@ def test_each_form_is_known_by_its_first_line(tmp_path, content, arrivals):
         (MOONCAKE + b"[1]\n", 3, "expected a JSON object"),
         (BURSTGPT.replace(b"45.5", b"nan"), 4, "Timestamp: 'nan'; expected seconds"),
         (BURSTGPT.replace(b"1087", b""), 3, "Request tokens: ''"),
+        (
+            AZURE.replace(b"396", b"1000000000000"),
+            3,
+            "ContextTokens: '1000000000000'; expected a whole number of tokens",
+        ),
+        (AZURE.replace(b"396", b"9" * 5000), 3, "expected a whole number of tokens, 0 to 2000000"),
+        (AZURE.replace(b"396", b"\xff96"), 3, "ContextTokens: '\ufffd96'; expected a whole number"),
+        (b"\xff\xfe\x00\x01\n", 1, "expected a header"),
+        (b"x" * 200_000, 1, "expected a header"),
+        (MOONCAKE.replace(b'"output_length": 26', b'"output_length": 1e400'), 2, "expected "),
     ],
 )
 def test_what_is_wrong_is_refused_with_its_place(tmp_path, content, line, said):
@@ -87,6 +97,11 @@ def test_what_is_wrong_is_refused_with_its_place(tmp_path, content, line, said):
         read(tmp_path, content)
     assert str(refused.value).startswith(f"{tmp_path / 'trace'}:{line}: ")
     assert said in str(refused.value)
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path):
+    with pytest.raises(TraceError, match="cannot be read: is a directory"):
+        read_trace(tmp_path)
 
 
 def test_rows_before_a_bad_one_are_read(tmp_path):

@@ -483,6 +483,13 @@ async def test_a_bug_of_ours_is_a_500_with_a_traceback_in_the_log_only(world, mo
     assert b"secret" not in answer.body
 
 
+async def test_a_fault_by_header_is_refused_and_not_dropped(world):
+    answer = await world.send("GET", CLEAN, headers={"x-fault": "any"})
+    assert (answer.status, answer.error["code"]) == (400, "invalid_header")
+    assert "inference only" in answer.error["message"]
+    assert world.server.seen == []
+
+
 async def test_while_draining_nothing_new_is_passed_on(world):
     world.edge.drain()
     answer = await world.send("GET", CLEAN)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pty
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from waiting import wait_until
 
 from app.cli.main import main
 from app.drills.shipped import shipped
@@ -103,6 +105,7 @@ def test_a_file_that_cannot_be_used_ends_with_2_and_every_problem(drill: Callabl
         (["x.yaml", "--live", "http://127.0.0.1:8001"], "--live is not in this version yet; run it with --virtual."),
         (["x.yaml", "--live", "http://127.0.0.1:8001", "--virtual"], "--live cannot be combined with --virtual."),
         (["x.yaml", "--out", "x.yaml/y"], "--out x.yaml/y cannot be written: not a directory."),
+        (["x.yaml", "--seed", "abc"], "Invalid value for '--seed'"),
     ],
 )
 def test_what_cannot_be_done_is_told_and_ends_with_2(
@@ -132,6 +135,32 @@ def test_seed_overrides_and_flag_are_heard(drill: Callable[..., Result], tmp_pat
 def test_out_gets_the_journal_and_the_events(drill: Callable[..., Result], tmp_path: Path) -> None:
     assert drill(GOOD, "run", "x.yaml", "--out", "out").exit_code == 0
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["events.jsonl", "journal.json"]
+
+
+def test_a_journal_that_cannot_be_written_is_told_after_what_held(drill: Callable[..., Result], tmp_path: Path) -> None:
+    (tmp_path / "out" / "journal.json").mkdir(parents=True)
+    result = drill(GOOD, "run", "x.yaml", "--out", "out")
+    assert result.exit_code == 2
+    assert "1 of 1 held; " in result.output
+    assert "--out out cannot be written: is a directory." in result.output
+    assert not list((tmp_path / "out").glob(".run-*"))
+
+
+def test_an_interrupt_leaves_nothing_behind(tmp_path: Path) -> None:
+    (tmp_path / "x.yaml").write_text(GOOD.replace("duration: 60", "duration: 200000"))
+    command = [sys.executable, "-m", "app.cli.main", "drill", "run", "x.yaml", "--out", "out"]
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
+    running = subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE)
+
+    def under_way() -> bool:
+        return any(path.stat().st_size for path in tmp_path.glob("out/.run-*/events.jsonl"))
+
+    wait_until(under_way, 30, lambda: "no event was written")
+    running.send_signal(signal.SIGINT)
+    _, told = running.communicate(timeout=30)
+    assert running.returncode == 1
+    assert told.decode().split() == ["Aborted!"]
+    assert not list((tmp_path / "out").iterdir())
 
 
 def test_list_has_every_scenario_with_its_title(drill: Callable[..., Result]) -> None:

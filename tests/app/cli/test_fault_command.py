@@ -129,6 +129,12 @@ def test_the_kinds_need_no_gateway(offline: Fault) -> None:
         (["http_5xx", "--target", "left", "--set", "statuses=[200]"], "numbers from 500 to 599"),
         (["http_5xx", "--target", "left", "--set", "statuses"], "--set 'statuses' is not KNOB=VALUE."),
         (["http_5xx", "--target", "left", "--set", "statuses=["], "--set statuses: '[' is not YAML."),
+        (
+            ["http_5xx", "--target", "left", "--set", "retry_after=2020-01-01"],
+            "'2020-01-01' is nothing that a knob can",
+        ),
+        (["http_5xx", "--target", "left", "--set", "retry_after=.nan"], "'.nan' is nothing that a knob can be"),
+        (["http_5xx", "--target", "left", "--set", "statuses=&a [*a]"], "'&a [*a]' is nothing that a knob can be"),
         (["http_5xx", "--target", "left", "--set", "share=1"], "--set share: is no knob; it has an option of its own."),
         (["http_5xx", "--target", "left", "--hold", "--dead-man", "0.1"], "dead_man: must be greater than or equal to"),
     ],
@@ -158,6 +164,9 @@ def test_clear_says_which_or_all(fault: Fault, arguments: list[str]) -> None:
     [
         (["ls"], 1, "The admin API needs its token."),
         (["ls", "--token", "x", "--url", "127.0.0.1:8001"], 1, "is not an address"),
+        (["ls", "--token", "x", "--url", "http://["], 1, "is not an address"),
+        (["ls", "--token", "x", "--url", "http://two words"], 1, "is not an address"),
+        (["ls", "--token", "x", "--url", "http://here:port"], 1, "is not an address"),
         (["ls", "--token", "x", "--url", "http://127.0.0.1:1"], 1, "No answer from http://127.0.0.1:1"),
         (["ls", "--token", "ü"], 1, "printable ASCII"),
         (["add", "http_5xx"], 2, "--target"),

@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
-from app.drills.journal import EventsFile, journal, write_journal
+from app.drills.journal import Record, journal
 from app.drills.load import planned
 from app.drills.run import run
 from app.drills.verdict import states, verdicts
+from app.settings.document import read
 
 TEXT = """\
 title: t
@@ -94,10 +95,10 @@ def test_a_run_that_was_not_steady_before_has_failed() -> None:
 
 def test_the_events_are_there_in_order(tmp_path: Path) -> None:
     made = planned(TEXT, "x.yaml", Path())
-    events = EventsFile(tmp_path / "new" / "folder")
-    seen = run(made, listen=events.listen)
-    events.close()
-    write_journal(tmp_path / "new" / "folder", made, verdicts(made, seen), states(made, seen))
+    record = Record(tmp_path / "new" / "folder")
+    seen = run(made, listen=record.listen)
+    record.keep(made, verdicts(made, seen), states(made, seen))
+    record.close()
     lines = [json.loads(line) for line in (tmp_path / "new" / "folder" / "events.jsonl").read_text().splitlines()]
     times = [line["at"] for line in lines]
     assert times == sorted(times)
@@ -105,3 +106,52 @@ def test_the_events_are_there_in_order(tmp_path: Path) -> None:
     assert {"Admitted", "AttemptStarted", "AttemptEnded", "FaultStarted", "FaultInjected", "FaultStopped"} <= kinds
     assert {line["gateway"] for line in lines} == {0}
     assert (tmp_path / "new" / "folder" / "journal.json").read_bytes().endswith(b"}\n")
+
+
+def test_what_is_broken_off_leaves_what_was_there(tmp_path: Path) -> None:
+    for name in ("events.jsonl", "journal.json"):
+        (tmp_path / name).write_text("before")
+    record = Record(tmp_path)
+    run(planned(TEXT, "x.yaml", Path()), listen=record.listen)
+    record.close()
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {
+        "events.jsonl": "before",
+        "journal.json": "before",
+    }
+
+
+def test_of_two_runs_at_once_one_is_left_whole(tmp_path: Path) -> None:
+    made = [planned(TEXT, "x.yaml", Path(), seed=seed) for seed in (1, 2)]
+    records = [Record(tmp_path) for _ in made]
+    for plan, record in zip(made, records, strict=True):
+        seen = run(plan, listen=record.listen)
+        record.keep(plan, verdicts(plan, seen), states(plan, seen))
+    for record in records:
+        record.close()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["events.jsonl", "journal.json"]
+    assert json.loads((tmp_path / "journal.json").read_text())["experiment"]["configuration"]["seed"] == 2
+    alone = Record(tmp_path / "alone")
+    run(made[1], listen=alone.listen)
+    alone.keep(made[1], [], [])
+    assert (tmp_path / "events.jsonl").read_bytes() == (tmp_path / "alone" / "events.jsonl").read_bytes()
+    alone.close()
+
+
+def test_it_tells_what_was_laid_over_the_file() -> None:
+    overrides = read("{defaults: {breaker: {enabled: true}}, admin: {token: a-secret-token}}", "over.yaml", {})
+    made = planned(TEXT, "x.yaml", Path(), overrides, protected=False)
+    assert journal(made, [], [])["experiment"]["configuration"] == {
+        "seed": 3,
+        "protections": False,
+        "overrides": {"defaults": {"breaker": {"enabled": True}}},
+    }
+    assert written()["experiment"]["configuration"] == {"seed": 3, "protections": True}
+
+
+def test_a_seed_of_any_size_can_be_written(tmp_path: Path) -> None:
+    made = planned(TEXT.replace("seed: 3", f"seed: {10**40}"), "x.yaml", Path())
+    record = Record(tmp_path)
+    seen = run(made, listen=record.listen)
+    record.keep(made, verdicts(made, seen), states(made, seen))
+    record.close()
+    assert json.loads((tmp_path / "journal.json").read_text())["experiment"]["configuration"]["seed"] == 10**40

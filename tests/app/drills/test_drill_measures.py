@@ -91,6 +91,18 @@ def test_recovery_is_for_good(seen: Seen) -> None:
     assert measure.measured(seen, Span(2.0, 10.0), Recovers(after=2, within=1)) is None
 
 
+def test_the_first_window_begins_where_the_span_does(seen: Seen) -> None:
+    """Seconds 3 and 5 are bad, of windows from 2 to 5 and from 5 to 8: what is left is that from 8 on."""
+    recovers = MEASURES["recovers"]
+    assert recovers.measured(seen, Span(2.0, 10.0), Recovers(after=2, within=1, to=0.9, window=3)) == pytest.approx(6)
+    assert recovers.measured(seen, Span(4.0, 10.0), Recovers(after=4, within=1, window=100)) is None
+
+
+def test_where_nothing_came_nothing_has_recovered(seen: Seen) -> None:
+    wanted = Recovers(after=20, within=1)
+    assert MEASURES["recovers"].measured(seen, Span(20.0, 30.0), wanted) is None
+
+
 def test_bounds_hold_with_their_ends() -> None:
     wanted = InSpan(at_least=1, at_most=2)
     assert [wanted.holds(value) for value in (0.99, 1.0, 2.0, 2.01, None)] == [False, True, True, False, False]

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from app.drills.load import Plan, planned
+from app.drills.load import plan as plan_of
 from app.settings import SettingsError
 from app.settings.document import read
 
@@ -173,6 +174,63 @@ def test_a_sound_file_is_a_plan() -> None:
             "expect[1].recovers: must leave something of the run to hold in: 30 + 30 seconds are not before the end; duration is 60",
         ),
         (
+            "{constant: 20}",
+            "{constant: }",
+            "x.yaml:5: traffic[0].arrivals: needs exactly one of poisson, constant, ramp, steps, linear, trace, closed; it has none",
+        ),
+        ("{constant: 20}", "{closed: }", "x.yaml:5: traffic[0].arrivals: needs exactly one of "),
+        (
+            "{constant: 20}",
+            "{closed: {clients: 3, think: 0}}",
+            "x.yaml:5: traffic[0].arrivals.closed.think: needs a median of 1 µs or more",
+        ),
+        ("{constant: 20}", "{steps: ['05', '12']}", "x.yaml:5: traffic[0].arrivals.steps: must be a list of pairs"),
+        ("{constant: 20}", "{steps: [[0, yes]]}", "x.yaml:5: traffic[0].arrivals.steps: must be a list of pairs"),
+        ("{constant: 20}", "{ramp: '12'}", "x.yaml:5: traffic[0].arrivals.ramp: must be two numbers"),
+        (
+            "{constant: 20}",
+            "{constant: 20}\n    prompt_tokens: 1.0e+12",
+            "x.yaml:6: traffic[0].prompt_tokens: needs a median of 2,000,000 or less",
+        ),
+        (
+            "{constant: 20}",
+            "{constant: 20}\n    output_tokens: 1.0e+300",
+            "x.yaml:6: traffic[0].output_tokens: needs a median of 2,000,000 or less",
+        ),
+        (
+            "{constant: 20}",
+            "{constant: 20}\n    clients: {retries: 1, backoff: {base: 10}}",
+            "x.yaml:6: traffic[0].clients.backoff: base (10) must be at most cap (8)",
+        ),
+        ("name: b, slots: 10", "name: b, tokens: 1.0e+300", "x.yaml:8: fleet[1].tokens: needs a median of "),
+        (
+            "name: b, slots: 10",
+            "name: b, capacity: {steps: }",
+            "x.yaml:8: fleet[1].capacity: needs exactly one of steps, linear; it has none",
+        ),
+        (
+            "kind: http_5xx, statuses: [503]",
+            "kind: duplicate_events",
+            "x.yaml:10: faults[0].kind: duplicate_events acts on streams only, and no traffic that it could hit has `stream: true`",
+        ),
+        ("at_least: 0.99", "at_least: 99", "x.yaml:14: expect[0].goodput.at_least: must be at most 1: it is a share"),
+        ("at_least: 0.99", "at_least: -1", "x.yaml:14: expect[0].goodput.at_least: must be greater than or equal to 0"),
+        (
+            "goodput: {phase: after",
+            "goodput: {traffic: x",
+            "x.yaml:14: expect[0].goodput.traffic: unknown name of traffic; there is none",
+        ),
+        (
+            "within: 10",
+            "within: 10, window: 1.0e-9",
+            "x.yaml:15: expect[1].recovers.window: must be greater than or equal to 0.001",
+        ),
+        (
+            "attempt: 2",
+            "attempt: '${X}'",
+            "x.yaml:12: config.defaults.timeouts.attempt: must be a number",
+        ),
+        (
             "- recovers: {after: 30, within: 10}",
             "- recovers",
             "x.yaml:15: expect[1]: must be one measure and what it is",
@@ -215,9 +273,42 @@ def test_all_that_is_wrong_is_told_at_once() -> None:
 
 def test_a_fault_under_another_that_hits_everything_could_never_act() -> None:
     second = "  - {at: 25, for: 5, target: a, kind: http_5xx, share: 0.5}\nconfig:"
-    assert told(GOOD.replace("config:", second)) == [
-        "x.yaml:11: faults[1]: could never act: the fault at x.yaml:10 hits every attempt before it does"
-    ]
+    (problem,) = told(GOOD.replace("config:", second))
+    assert problem.startswith(
+        "x.yaml:11: faults[1]: cannot act: the fault at x.yaml:10 hits every attempt before it does,"
+    )
+    assert problem.endswith(" until second 30; begin then, or remove one")
+
+
+def test_faults_are_judged_in_the_order_in_which_they_begin() -> None:
+    """As the gateway gets them: the file may have another."""
+    earlier = "  - {at: 15, for: 10, target: a, kind: stall}\nconfig:"
+    (problem,) = told(GOOD.replace("config:", earlier))
+    assert problem.startswith("x.yaml:10: faults[0]: cannot act: the fault at x.yaml:11 hits every attempt")
+
+
+def test_a_fault_that_begins_as_another_ends_is_none_under_it() -> None:
+    following = "  - {at: 30, for: 5, target: a, kind: stall}\nconfig:"
+    assert plan(GOOD.replace("config:", following)).trigger == (20.0, 35.0)
+
+
+def test_a_fault_for_a_model_that_nobody_asks_for_is_refused() -> None:
+    targets = "targets: [{provider: a}, {provider: b}]"
+    routes = f"routes: [{{model: m, {targets}}}, {{model: n, {targets}}}]"
+    text = GOOD.replace("defaults: {timeouts: {attempt: 2}}", routes).replace("target: a", "target: a, route: n")
+    assert told(text) == ["x.yaml:10: faults[0].route: no traffic asks for that model; asked for: m"]
+
+
+def test_a_capacity_that_falls_in_a_straight_line_is_a_trigger_from_where_it_leaves_1() -> None:
+    falling = "slots: 10, capacity: {linear: [[0, 1], [5, 1], [15, 0.5], [18, 1]]}"
+    head, _, tail = GOOD.partition("faults:")
+    text = head.replace("slots: 10", falling, 1) + "config:" + tail.partition("config:")[2]
+    assert plan(text).trigger == (5.0, 18.0)
+
+
+def test_a_capacity_that_stays_low_is_a_trigger_to_the_end() -> None:
+    text = GOOD.replace("name: b, slots: 10", "name: b, slots: 10, capacity: {steps: [[0, 1], [50, 0.5]]}")
+    assert plan(text.replace("phase: after", "phase: during")).trigger == (20.0, 60.0)
 
 
 def test_a_second_fault_of_one_name_is_refused() -> None:
@@ -237,6 +328,24 @@ def test_more_faults_at_once_than_may_act_are_refused() -> None:
 def test_overrides_are_told_in_their_own_file() -> None:
     overrides = read("defaults:\n  breakr: {enabled: false}\n", "over.yaml", {}, "settings")
     assert told(GOOD, overrides=overrides) == ['over.yaml:2: defaults.breakr: unknown key; did you mean "breaker"?']
+
+
+def test_overrides_cannot_bring_servers() -> None:
+    overrides = read("providers: [{name: x, kind: mock}]\n", "over.yaml", {}, "settings")
+    assert told(GOOD, overrides=overrides) == [
+        "over.yaml:1: providers: the fleet is what there is; name its servers in `fleet`, and in `routes` if you need"
+    ]
+
+
+def test_a_scenario_takes_nothing_from_the_environment_and_overrides_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SECONDS", "5")
+    (tmp_path / "x.yaml").write_text(GOOD.replace("title: One", "description: costs ${SECONDS}\ntitle: One"))
+    (tmp_path / "over.yaml").write_text("defaults: {timeouts: {attempt: '${SECONDS}'}}\n")
+    made = plan_of(tmp_path / "x.yaml", tmp_path / "over.yaml", {"SECONDS": "4"})
+    assert made.settings.defaults.timeouts.attempt == pytest.approx(4)
+    assert made.scenario.description == "costs ${SECONDS}"
 
 
 def test_overrides_go_over_the_scenario_and_the_flag_over_both() -> None:

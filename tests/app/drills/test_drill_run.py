@@ -55,6 +55,12 @@ def test_as_many_come_as_the_law_says(arrivals: str, came: int) -> None:
     assert ran(text.replace("share: 0.5", "share: 0.0001")).came(WHOLE) == pytest.approx(came, abs=10)
 
 
+def test_a_fault_may_begin_as_another_ends_whatever_their_sum_is_to_the_last_bit() -> None:
+    both = "{at: 0.1, for: 0.2, target: a, kind: http_5xx}\n  - {at: 0.3, for: 5, target: a, kind: connect_refused}"
+    seen = ran(TWO.replace("{at: 10, for: 10, target: a, kind: http_5xx, share: 0.5}", both))
+    assert seen.injected(WHOLE, "connect_refused") > 0
+
+
 def test_poisson_arrivals_come_at_their_rate() -> None:
     assert ran(TWO).came(WHOLE) == pytest.approx(1200, abs=150)
 

@@ -14,7 +14,7 @@ COLLAPSES = ("brownout", "hotos21-collapse", "retry-storm")
 # What else does not hold then: measure by measure.
 WORSE = {
     "brooker22-retries": ["amplification", "goodput"],
-    "correlated-outage": ["amplification", "opened a"],
+    "correlated-outage": ["amplification", "opened"],
     "hedging": ["hedges", "amplification", "ttft p99.9"],
     "overload": ["goodput critical", "goodput", "shed", "latency critical p95", "amplification"],
 }

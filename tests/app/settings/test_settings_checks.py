@@ -83,6 +83,21 @@ def test_a_token_that_nobody_listens_for(loaded: Callable[..., Any], complaints:
     assert loaded(f"{text}null", {"BREAKWATER_ADMIN__TOKEN": "null"}).settings.server.admin_port is None
 
 
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        ("chaos: {header_faults: true}\nserver: {admin_port: null}", "signed with the token of the admin API"),
+        ("chaos: {header_faults: true, enabled: false}", "no fault acts while chaos.enabled is false"),
+    ],
+)
+def test_faults_by_header_that_nobody_could_sign_or_that_could_not_act(
+    complaints: Complain, more: str, says: str
+) -> None:
+    (told,) = complaints(f"{PROVIDERS}routes:\n- {{model: m, {BOTH}}}\n{more}")
+    assert told.startswith("breakwater.yaml:6: chaos.header_faults: ")
+    assert says in told
+
+
 def test_everything_at_once(complaints: Complain) -> None:
     """The checks look at what is sound, and draw no conclusion from what is not."""
     told = complaints(

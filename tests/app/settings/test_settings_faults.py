@@ -118,7 +118,11 @@ def test_a_provider_stands_for_all_its_targets(named: list[str], targets: tuple[
         ({"dead_man": 0.5}, "dead_man", "must be greater than or equal to 1"),
         ({"guard": {}}, "guard", "needs availability or control"),
         ({"guard": {"availability": 2}}, "guard.availability", "must be less than or equal to 1"),
-        ({"guard": {"availabilty": 0.9}}, "guard.availabilty", "unknown key"),
+        ({"guard": {"availability": 0}}, "guard.availability", "must be greater than 0"),
+        ({"guard": {"availabilty": 0.9}}, "guard.availabilty", 'unknown key; did you mean "availability"?'),
+        ({"guard": {"ttl": 9}}, "guard.ttl", "known here: availability, control, min_calls, window"),
+        ({"knobs": {"statuses": [503]}}, "knobs", "unknown key; known here: "),
+        ({"knobs": None}, "knobs", "unknown key; known here: "),
         ({"reason": "two\nlines"}, "reason", "must be printable"),
         ({"reason": "x" * 201}, "reason", "at most 200"),
         ({"id": "a b"}, "id", "characters"),
@@ -156,8 +160,9 @@ def test_the_settings_of_chaos(loaded: Callable[..., Any]) -> None:
     least = "providers: [{name: e, kind: echo}]\nroutes: [{model: m, targets: [{provider: e}]}]\n"
     chaos = loaded(least).settings.chaos
     assert (chaos.enabled, chaos.max_active, chaos.max_ttl, chaos.header_faults) == (True, 0.5, 900, False)
-    chaos = loaded(least + "chaos: {enabled: false, max_active: 20, max_ttl: 60, header_faults: true}").settings.chaos
-    assert (chaos.enabled, chaos.max_active, chaos.max_ttl, chaos.header_faults) == (False, 20, 60, True)
+    chaos = loaded(least + "chaos: {max_active: 20, max_ttl: 60, header_faults: true}").settings.chaos
+    assert (chaos.enabled, chaos.max_active, chaos.max_ttl, chaos.header_faults) == (True, 20, 60, True)
+    assert not loaded(least + "chaos: {enabled: false}").settings.chaos.enabled
 
 
 @pytest.mark.parametrize(

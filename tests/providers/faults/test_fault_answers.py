@@ -192,6 +192,25 @@ async def test_a_wrong_answer_is_as_long_and_as_well_formed_as_the_right_one(end
     assert (seen.raw == right) == (endpoint is Endpoint.EMBEDDINGS)
 
 
+async def test_half_an_emoji_survives_a_wrong_answer() -> None:
+    """As servers send it that cut by token, where a fault leaves it alone: in a tool call."""
+    call = rb'{"choices":[{"index":0,"delta":{"tool_calls":[{"index":0,"function":{"arguments":"\ud83d"}}]}}]}'
+
+    async def plays(exchange: Exchange) -> None:
+        await exchange.body()
+        await exchange.begin(headers={"content-type": "text/event-stream"})
+        await exchange.say(b"data: %b\n\n" % call, *EVENTS)
+        await exchange.end()
+
+    async with upstream() as server:
+        server.plays["POST /v1/chat/completions"] = plays
+        provider = OpenAICompatible("up", HttpOptions(server.url))
+        seen = await Attempt(fault_of("gray_wrong"), provider, ASKED[True]).seen()
+        await provider.aclose()
+    assert seen.error is None
+    assert call in seen.raw
+
+
 @pytest.mark.parametrize("endpoint", Endpoint)
 @pytest.mark.parametrize("stream", [True, False])
 async def test_an_empty_answer_is_seen_to_be_empty(endpoint: Endpoint, stream: bool) -> None:

@@ -29,7 +29,7 @@ REFUSED: list[tuple[str, dict[str, Any], str, str]] = [
     ("quota_exhausted", {"reset_after": -1}, "reset_after", "at least 0"),
     ("http_5xx", {"statuses": [404]}, "statuses", "500 to 599"),
     ("http_5xx", {"statuses": []}, "statuses", "one or more"),
-    ("http_5xx", {"retry_after": -1}, "retry_after", "below 0"),
+    ("http_5xx", {"retry_after": -1}, "retry_after", "at least 0"),
     ("overloaded_529", {"after": 1}, "after", "where: inside"),
     ("overloaded_529", {"where": "inside", "after": -1}, "after", "at least 0"),
     ("slow_ttft", {"delay": 1, "factor": 2}, "factor", "one of the two"),
@@ -52,6 +52,7 @@ REFUSED: list[tuple[str, dict[str, Any], str, str]] = [
     ("tls_error", {"certificate": "ugly"}, "certificate", "wrong_host"),
     ("gray_slow", {"factor": 0.5}, "factor", "above 1"),
     ("gray_wrong", {"text": " "}, "text", "have a word"),
+    ("gray_wrong", {"text": "\ud83d"}, "text", "be printable"),  # half an emoji: no answer could hold it
     ("empty_200", {"text": "x"}, "text", "unknown key"),
     ("correlated_outage", {"mode": "all"}, "mode", "'http' or 'refused'"),
     ("flap", {"period": 0}, "period", "above 0"),
@@ -66,6 +67,11 @@ REFUSED: list[tuple[str, dict[str, Any], str, str]] = [
     ("slow_close", {"delay": -1}, "delay", "at least 0"),
     ("auth_revoked", {"status": 404}, "status", "401 or 403"),
     ("duplicate_events", {"p": 0}, "p", "above 0"),
+    # Numbers that overflow what is computed with them.
+    ("http_429", {"retry_after": 1e12, "form": "date"}, "retry_after", "at most 1e+09"),
+    ("slow_tokens", {"tokens_per_second": 1.7e308}, "tokens_per_second", "at most 1e+09"),
+    ("brownout", {"factor": 5e-324}, "factor", "above 0"),
+    ("limit_ramp", {"start": 5e-324}, "start", "above 0"),
     ("duplicate_events", {"p": 1.5}, "p", "at most 1"),
 ]
 

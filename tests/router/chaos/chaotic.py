@@ -32,7 +32,8 @@ class Site:
             self.events.listen(self.told.append, kind)
         self.chaos = Chaos(Config(**config), self.events, lambda: self.in_flight)
         self.upstreams = {name: Upstream(name, healthy()) for name in ("a", "b")}
-        self._providers = {name: faulty(upstream, self.chaos) for name, upstream in self.upstreams.items()}
+        known = {"a/m", "a/*", "b/m"}
+        self._providers = {name: faulty(upstream, self.chaos, known) for name, upstream in self.upstreams.items()}
 
     async def open(self, asked: Request, target: str = "a/m") -> Stream:
         name, _, model = target.partition("/")

@@ -115,6 +115,13 @@ async def test_a_target_that_takes_any_model_has_one_name() -> None:
     assert not await site.call("r2", "b/whatever")
 
 
+@on_virtual_clock
+async def test_a_target_that_takes_any_model_is_not_the_one_beside_it_that_takes_one() -> None:
+    site = Site()
+    site.chaos.add(rule("f", "a/*"))
+    assert not await site.call("r1", "a/m")
+
+
 # --- how many at once -------------------------------------------------------------------------------------------
 
 
@@ -161,6 +168,15 @@ async def test_all_faults_share_what_may_be_active() -> None:
     site.chaos.add(rule("half", fault=holding(), share=0.5))
     site.chaos.add(rule("rest", fault=holding()))
     assert await crowd(site, 20) == 3
+
+
+@on_virtual_clock
+async def test_what_one_spares_the_next_may_hit() -> None:
+    site = Site()
+    first = site.chaos.add(rule("first", fault=holding(), max_active=1))
+    second = site.chaos.add(rule("second", fault=holding()))
+    assert await crowd(site, 5) == 5
+    assert (first.injected, first.overflowed, second.injected) == (1, 4, 4)
 
 
 @on_virtual_clock

@@ -80,6 +80,21 @@ async def test_all_end_at_once_and_let_go_of_those_whom_they_hold() -> None:
 
 
 @on_virtual_clock
+async def test_a_gateway_that_drains_lets_go_and_breaks_nothing_more() -> None:
+    site = Site()
+    site.chaos.add(rule(fault=holding()))
+    held = started(site.call("r1"))
+    await until(1)
+    site.chaos.retire()
+    assert await held
+    assert now() == 1
+    assert site.why("f") == "draining"
+    with pytest.raises(FaultRefused, match="shutting down"):
+        site.chaos.add(rule())
+    assert timers() == 0
+
+
+@on_virtual_clock
 async def test_its_end_by_time_lets_go_too() -> None:
     site = Site()
     site.chaos.add(rule(ttl=3, fault=Locked()))
@@ -128,3 +143,15 @@ async def test_an_id_is_free_again_when_its_fault_has_ended() -> None:
     site.chaos.add(rule("f", "b/m"))
     await until(60)
     assert [stopped.why for stopped in site.chaos.stopped] == ["stopped", "expired"]
+
+
+@on_virtual_clock
+async def test_what_has_ended_remembers_no_requests() -> None:
+    """Fifty of them are kept for whoever asks why: not with ten thousand names each."""
+    site = Site()
+    acting = site.chaos.add(rule(share=0.5))
+    await site.hit([f"r{number}" for number in range(100)])
+    assert len(acting._tries) == 100
+    site.chaos.stop("f")
+    assert not acting._tries
+    assert 0 < acting.injected < 100

@@ -20,10 +20,10 @@ from router.probing import Probe, Prober
 from tests.router.chaos.chaotic import Locked, Probed, Site, rule, started, until
 
 
-def probed() -> tuple[Chaos, Probed, Any]:
+def probed(*known: str) -> tuple[Chaos, Probed, Any]:
     chaos = Chaos(Config(), Events(), lambda: 1000)
     upstream = Probed("a", healthy())
-    return chaos, upstream, faulty(upstream, chaos)
+    return chaos, upstream, faulty(upstream, chaos, known or {"a/m"})
 
 
 @on_virtual_clock
@@ -41,14 +41,26 @@ async def test_a_fault_that_refuses_everybody_refuses_the_probe() -> None:
 
 @pytest.mark.parametrize(
     "more",
-    [{"share": 0.99}, {"route": "m"}, {"request_id": "r1"}, {"fault": Truncate()}],
-    ids=["a share", "a route", "a request", "what happens to answers"],
+    [{"share": 0.99}, {"route": "m"}, {"request_id": "r1"}, {"max_active": 1}, {"fault": Truncate()}],
+    ids=["a share", "a route", "a request", "so many at once", "what happens to answers"],
 )
 @on_virtual_clock
 async def test_what_does_not_stand_in_everybodys_way_lets_it_pass(more: dict[str, Any]) -> None:
     chaos, upstream, provider = probed()
     chaos.add(rule(**more))
     await provider.probe(1.0)
+    assert upstream.probes == 1
+
+
+@on_virtual_clock
+async def test_one_target_of_several_is_not_everybody() -> None:
+    """The probe is the provider's: refused, it would keep out the target beside it, which nobody has broken."""
+    chaos, upstream, provider = probed("a/m", "a/n", "b/m")
+    chaos.add(rule("one", "a/m"))
+    await provider.probe(1.0)
+    chaos.add(rule("all", "a/m", "a/n"))
+    with pytest.raises(ProviderError, match="503"):
+        await provider.probe(1.0)
     assert upstream.probes == 1
 
 
@@ -66,7 +78,7 @@ async def test_a_probe_that_is_held_goes_on_when_the_fault_ends() -> None:
 @on_virtual_clock
 async def test_a_provider_that_cannot_be_probed_cannot_be_so_behind_faults() -> None:
     site = Site()
-    assert not isinstance(faulty(site.upstreams["a"], site.chaos), Asked)
+    assert not isinstance(faulty(site.upstreams["a"], site.chaos, {"a/m"}), Asked)
 
 
 @on_virtual_clock
@@ -75,7 +87,7 @@ async def test_an_open_breaker_stays_open_while_the_fault_refuses_probes() -> No
     chaos = Chaos(Config(), events, lambda: 1000)
     upstream = Probed("a", healthy())
     breaker = Breaker("a/m", BreakerConfig(open_base=5, open_max=5), emit=events.emit)
-    probe = Probe("a/m", faulty(upstream, chaos), breaker, alive(breaker), Probing())
+    probe = Probe("a/m", faulty(upstream, chaos, {"a/m"}), breaker, alive(breaker), Probing())
     prober = Prober([probe], events)
     chaos.add(rule(ttl=60))
     breaker.trip(now(), "a test")
