@@ -19,6 +19,7 @@ from random import Random
 from typing import Any
 
 import click
+from matplotlib.figure import Figure
 from rich.box import HORIZONTALS
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
@@ -27,9 +28,11 @@ from rich.table import Table
 from app.settings import Settings
 from app.settings.faults import asked_of, rule_of
 from app.wiring import Gateway, build
+from bench.published.drawing import BLUE, GREEN, PURPLE, VERMILION, panels, plain_numbers, save
 from providers.law import Law
 from router.events import BreakerMoved, FaultInjected
 from router.policies.breaker import HALF_OPEN, OPEN, Breaker
+from router.select.chance import unit
 from router.sim import run as on_virtual_clock
 from router.sim.arrivals import Arrival, poisson
 from router.sim.clients import Clients, Population
@@ -42,6 +45,7 @@ CAPACITY = 10_000.0  # requests a second, of each provider
 GOSSIP_SECONDS = 0.05
 FIRST_TOKEN_SECONDS = 1.0
 GOODPUT = 0.999
+COLOURS = (VERMILION, BLUE, GREEN, PURPLE)
 OFF = {"enabled": False}
 TRIGGERS: dict[str, dict[str, Any]] = {
     "errors": {"kind": "http_5xx", "statuses": [500]},
@@ -58,17 +62,21 @@ UNPROTECTED: dict[str, Any] = {
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """``shared``: who opens a breaker tells all others, ``GOSSIP_SECONDS`` later."""
+    """``shared``: who opens a breaker tells all others, ``GOSSIP_SECONDS`` later; ``apart``: each adds up to as long again, by
+    chance, before it asks.
+    """
 
     name: str
     protected: bool = True
     shared: bool = False
+    apart: bool = False
 
 
 VARIANTS = (
     Variant("three attempts, no protection", protected=False),
     Variant("each gateway for itself (the defaults)"),
-    Variant("breaker opens are shared", shared=True),
+    Variant("opens are shared, with their ends", shared=True),
+    Variant("opens are shared, each ends its own", shared=True, apart=True),
 )
 
 
@@ -131,7 +139,7 @@ async def run(
     ]
     for gateway in made:
         gateway.events.listen(partial(_wasted, fleet), FaultInjected)
-        gateway.events.listen(partial(_moved, fleet, made, gateway, shared=variant.shared), BreakerMoved)
+        gateway.events.listen(partial(_moved, fleet, made, gateway, variant), BreakerMoved)
         loop.call_at(BEFORE, partial(_break, gateway, trigger, failing))
     gc.freeze()  # a thousand gateways are a million objects, and each full collection would walk them
     results = Results()
@@ -164,23 +172,24 @@ def _wasted(fleet: Fleet, event: FaultInjected) -> None:
     fleet.wasted[second] = fleet.wasted.get(second, 0) + 1
 
 
-def _moved(fleet: Fleet, made: Sequence[Gateway], gateway: Gateway, event: BreakerMoved, *, shared: bool) -> None:
+def _moved(fleet: Fleet, made: Sequence[Gateway], gateway: Gateway, variant: Variant, event: BreakerMoved) -> None:
     if event.after == HALF_OPEN:
         fleet.half_open_at.append(event.at - BEFORE)
     if event.before != "closed" or event.after not in (OPEN, "forced_open"):
         return
     fleet.opened.append(event.at - BEFORE)
-    if shared and event.after == OPEN:
+    if variant.shared and event.after == OPEN:
         loop = asyncio.get_running_loop()
-        loop.call_later(GOSSIP_SECONDS, _spread, made, gateway, event.target, event.open_until)
+        loop.call_later(GOSSIP_SECONDS, _spread, made, gateway, variant, event.target, event.open_until)
 
 
-def _spread(made: Sequence[Gateway], teller: Gateway, target: str, until: float) -> None:
+def _spread(made: Sequence[Gateway], teller: Gateway, variant: Variant, target: str, until: float) -> None:
     now = asyncio.get_running_loop().time()
-    for gateway in made:
+    for number, gateway in enumerate(made):
         breaker = gateway.lives[target].guard(Breaker)
         if gateway is not teller and breaker is not None and breaker.state_at(now) == "closed" and until > now:
-            breaker.force_open(now, "another gateway's has opened", until)
+            more = (until - now) * unit(number, target, f"open until {until}") if variant.apart else 0.0
+            breaker.force_open(now, "another gateway's has opened", until + more)
 
 
 def _sum_up(fleet: Fleet, results: Results, failing: float) -> None:
@@ -227,14 +236,39 @@ def told(fleets: Sequence[Fleet]) -> Table:
     return table
 
 
+def draw(fleets: Sequence[Fleet]) -> Figure:
+    """Attempts at the provider that is down, second by second."""
+    triggers = list(dict.fromkeys(fleet.trigger for fleet in fleets))
+    figure, axes_of = panels(1, len(triggers), 2.8, sharey=True)
+    for axes, trigger in zip(axes_of, triggers, strict=True):
+        for fleet, colour in zip((each for each in fleets if each.trigger == trigger), COLOURS, strict=True):
+            seconds = range(max(fleet.wasted) + 1)
+            axes.step(
+                seconds, [fleet.wasted.get(n, 0) for n in seconds], where="mid", color=colour, label=fleet.variant
+            )
+        axes.set(title=f"{trigger}: attempts a second at the provider that is down", yscale="symlog", xlabel="seconds")
+        plain_numbers(axes.yaxis)
+    figure.legend(*axes_of[0].get_legend_handles_labels(), loc="outside upper left", ncols=2)
+    return figure
+
+
 @click.command()
 @click.option("--gateways", default=1000, show_default=True)
-@click.option("--rate", default=60.0, show_default=True, help="Requests a second of each gateway.")
+@click.option("--rate", default=20.0, show_default=True, help="Requests a second of each gateway.")
 @click.option("--failing", default=8.0, show_default=True, help="Seconds for which one provider is down.")
 @click.option("--trigger", "triggers", multiple=True, type=click.Choice(list(TRIGGERS)), help="Default: both.")
 @click.option("--seed", default=1, show_default=True)
 @click.option("--out", type=click.Path(path_type=Path), help="Write the figures there, as JSON.")
-def main(gateways: int, rate: float, failing: float, triggers: tuple[str, ...], seed: int, out: Path | None) -> None:
+@click.option("--picture", type=click.Path(path_type=Path), help="And a picture there, as SVG.")
+def main(
+    gateways: int,
+    rate: float,
+    failing: float,
+    triggers: tuple[str, ...],
+    seed: int,
+    out: Path | None,
+    picture: Path | None,
+) -> None:
     """What one dead provider does to many gateways, by what they do about it."""
     console = Console()
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed:.0f} s"), TimeElapsedColumn())
@@ -253,6 +287,8 @@ def main(gateways: int, rate: float, failing: float, triggers: tuple[str, ...], 
     )
     if out is not None:
         out.write_text(json.dumps([asdict(fleet) for fleet in fleets], indent=1), encoding="utf-8")
+    if picture is not None:
+        save(partial(draw, fleets), picture)
 
 
 if __name__ == "__main__":
