@@ -19,6 +19,8 @@ from providers.openai_compatible import DONE, HttpOptions, OpenAICompatible
 from providers.shapes import Answer, steps
 from tests.e2e.harness import eventually
 
+pytestmark = pytest.mark.usefixtures("only_own_garbage")
+
 ASKED = {
     stream: request(stream=stream, **({"stream_options": {"include_usage": True}} if stream else {}))
     for stream in (True, False)

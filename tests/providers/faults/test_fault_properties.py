@@ -22,6 +22,8 @@ from providers.mock import Mock, MockOptions
 from providers.openai_compatible import HttpOptions, OpenAICompatible
 from tests.e2e.harness import eventually
 
+pytestmark = pytest.mark.usefixtures("only_own_garbage")
+
 # What each kind has to be asked for in order to do its worst.
 KNOBS: dict[str, list[dict[str, Any]]] = {
     "overloaded_529": [{}, {"where": "inside"}, {"where": "inside", "after": 2}],
