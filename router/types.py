@@ -36,7 +36,7 @@ class Priority(IntEnum):
 @dataclass(slots=True, eq=False)
 class Live:
     """What is alive of a provider and model: one, shared by every route that names them. ``failures`` counts in a row,
-    and an ok sets it back; ``tokens`` is what is in flight, input + 2 x output; ``used``: when it was last asked,
+    and an ok that was asked for after the last of them sets it back; ``tokens`` is what is in flight, input + 2 x output; ``used``: when it was last asked,
     ``failed_at`` when it last failed;
     ``limit`` is for requests of typical size; ``guards`` have the rest, and ``looks`` are what they say beforehand.
     """

@@ -68,7 +68,7 @@ class _Ticket:
         live.tokens -= self._tokens
         outcome = ending.outcome
         if outcome is Outcome.OK:
-            if live.failures:
+            if live.failures and self._sent >= live.failed_at:  # what was asked before says nothing of what is now
                 live.failures = 0
                 live.last_failure = None
             if ending.usage is not None:  # of a whole answer: one cut short says nothing about their length

@@ -72,9 +72,19 @@ def test_it_never_refuses(load, live, attempt):
     ids=str,
 )
 def test_it_counts_failures_in_a_row_and_what_is_ignored_changes_nothing(load, live, attempt, outcomes, failures, last):
-    for outcome in outcomes:
-        load.admit(attempt, 0.0).settle(Ending(Outcome(outcome)), 1.0)
+    for now, outcome in enumerate(outcomes):
+        load.admit(attempt, float(now)).settle(Ending(Outcome(outcome)), now + 1.0)
     assert (live.failures, live.last_failure) == (failures, last)
+
+
+def test_an_answer_that_was_asked_for_before_the_last_failure_does_not_end_the_row(load, live, attempt):
+    """A server that goes away may finish what it has begun, and take nothing new."""
+    early = load.admit(attempt, 0.0)
+    load.admit(attempt, 1.0).settle(failed(ServerFault("no")), 1.1)
+    early.settle(Ending(Outcome.OK), 2.0)
+    assert live.failures == 1
+    load.admit(attempt, 3.0).settle(Ending(Outcome.OK), 4.0)
+    assert live.failures == 0
 
 
 def test_what_was_never_sent_counts_for_nothing(load, live, attempt):
