@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 import pytest
 
 from providers.faults import FAULTS
 from tests.app.admin.conftest import Desk, error_of
+from tests.e2e.harness import eventually
 
 LEAST: dict[str, Any] = {"kind": "http_5xx", "target": "left", "ttl": 60}
 
@@ -40,7 +40,8 @@ async def test_what_begins_is_seen_and_acts(desk: Desk) -> None:
 async def test_the_record_of_a_request_tells_of_it(desk: Desk) -> None:
     await begin(desk, id="drill-7")
     await desk.chat("m", "r7", X_Provider_Priority="left, right")
-    await asyncio.sleep(0.06)
+    (decisions, _) = desk.parts.listeners
+    await eventually(lambda: len(decisions) == 1)
     record = await desk.get("/admin/requests/r7")
     assert record["faults"] == [{"fault": "drill-7", "kind": "http_5xx", "target": "left/a"}]
     told = (await desk.admin("GET", "/admin/requests/r7?format=text")).text
@@ -69,9 +70,9 @@ async def test_all_that_was_asked_is_shown_as_it_is_written(desk: Desk) -> None:
 
 async def test_a_sign_of_life(desk: Desk) -> None:
     await begin(desk, id="held", dead_man=5)
-    await asyncio.sleep(0.02)
+    desk.gateway.chaos.acting["held"].alive_until -= 2  # as if so many seconds had passed without one
     before = (await desk.get("/admin/faults"))["faults"][0]["alive_s"]
-    assert before < 5
+    assert before <= 3
     answer = await desk.admin("POST", "/admin/faults/held/renew")
     assert answer.status_code == 200
     assert answer.json()["id"] == "held"
