@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from fastapi.dependencies import models as dependencies
 from waiting import free_port, wait_until
 
 ROOT = Path(__file__).parents[1]
@@ -19,6 +20,17 @@ def pytest_collection_finish() -> None:
     """Thousands of tests are there from here on: those that look for what was left behind need not walk all of them."""
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_gateway_outlives_its_module() -> Iterator[None]:
+    """FastAPI remembers the latest endpoints that it has looked at, and each leads to a whole gateway. One process has one
+    of them, but tests have thousands: a walk of the garbage collector over all of those is a pause of a second.
+    """
+    yield
+    for remembered in vars(dependencies).values():
+        if hasattr(remembered, "cache_clear"):
+            remembered.cache_clear()
 
 
 @dataclass(frozen=True)
