@@ -11,7 +11,7 @@ import asyncio
 import gc
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -122,9 +122,16 @@ def settings(providers: int, *, protected: bool, seed: int) -> Settings:
 
 
 async def run(
-    variant: Variant, trigger: str, gateways: int, rate: float, failing: float, seed: int, progress: Progress
+    variant: Variant,
+    trigger: str,
+    gateways: int,
+    rate: float,
+    failing: float,
+    seed: int,
+    progress: Progress,
+    ready: Callable[[], None] = lambda: None,
 ) -> Fleet:
-    """``rate`` of each gateway, in requests a second."""
+    """``rate`` of each gateway, in requests a second. ``ready`` is called when all gateways are made."""
     loop = asyncio.get_running_loop()
     fleet = Fleet(variant.name, trigger, gateways)
     servers: dict[str, Server] = {}
@@ -141,7 +148,7 @@ async def run(
         gateway.events.listen(partial(_wasted, fleet), FaultInjected)
         gateway.events.listen(partial(_moved, fleet, made, gateway, variant), BreakerMoved)
         loop.call_at(BEFORE, partial(_break, gateway, trigger, failing))
-    gc.freeze()  # a thousand gateways are a million objects, and each full collection would walk them
+    ready()
     results = Results()
     whole = BEFORE + failing + AFTER
     task = progress.add_task(f"{trigger}, {variant.name}", total=whole)
@@ -151,7 +158,6 @@ async def run(
     await ticking
     for gateway in made:
         await gateway.aclose()
-    gc.unfreeze()
     _sum_up(fleet, results, failing)
     return fleet
 
@@ -277,7 +283,9 @@ def main(
         for trigger in triggers or tuple(TRIGGERS):
             for variant in VARIANTS:
                 began = time.perf_counter()
-                fleet = on_virtual_clock(run(variant, trigger, gateways, rate, failing, seed, progress))
+                # A thousand gateways are a million objects, and each full collection would walk them.
+                fleet = on_virtual_clock(run(variant, trigger, gateways, rate, failing, seed, progress, gc.freeze))
+                gc.unfreeze()
                 fleet.wall = time.perf_counter() - began
                 fleets.append(fleet)
     console.print(told(fleets))
