@@ -22,15 +22,14 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
-@pytest.fixture(scope="module", autouse=True)
-def no_gateway_outlives_its_module() -> Iterator[None]:
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
     """FastAPI remembers the latest endpoints that it has looked at, and each leads to a whole gateway. One process has one
     of them, but tests have thousands: a walk of the garbage collector over all of those is a pause of a second.
     """
-    yield
-    for remembered in vars(dependencies).values():
-        if hasattr(remembered, "cache_clear"):
-            remembered.cache_clear()
+    if nextitem is None or nextitem.path != item.path:
+        for remembered in vars(dependencies).values():
+            if hasattr(remembered, "cache_clear"):
+                remembered.cache_clear()
 
 
 @dataclass(frozen=True)
