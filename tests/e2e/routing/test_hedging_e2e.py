@@ -135,11 +135,12 @@ async def test_no_more_than_its_share_is_hedged_however_slow_the_first_is(scene:
     reasons = Counter(answer.header("x-route-reason") for answer in answers)
     assert {answer.status for answer in answers} == {200}
     assert len(scene.first.asked("tenth")) == calls
-    hedges = len(scene.second.asked("tenth"))
-    assert reasons == {"weight": calls - hedges, "hedge": hedges}
+    hedges, won = len(scene.second.asked("tenth")), reasons["hedge"]
+    assert reasons == {"weight": calls - won, "hedge": won}
     assert calls * 0.05 <= hedges <= calls * 0.1 + 1
+    assert hedges / 2 <= won <= hedges, "on a busy machine the first may still be faster"
     attempts = await counted(scene.gateway, "breakwater_attempts_total")
-    assert attempts["second/tenth", "200"] == attempts["first/tenth", "hedge_loser"] == hedges
+    assert attempts["second/tenth", "200"] == attempts["first/tenth", "hedge_loser"] == won
 
 
 async def test_hedges_are_paid_from_the_retry_budget(scene: Scene) -> None:
