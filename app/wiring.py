@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
-from functools import partial
 from time import perf_counter
 
 from app.settings import ANY_MODEL, ProviderSettings, RouteSettings, Settings, TargetSettings
@@ -25,7 +24,7 @@ from providers.base import Probed
 from router import Dispatcher, Live, Retry, Route, Routes, Target, Timeouts
 from router.chaos import Chaos, faulty
 from router.config import RetryBudget
-from router.events import BreakerMoved, Events
+from router.events import BreakerMoved, Events, Unanswered
 from router.gate import Gate
 from router.mirrors import Mirrors
 from router.policies.attempt_cap import AttemptCap
@@ -111,7 +110,7 @@ def build(
         seed=settings.seed,
         stopwatch=stopwatch,
     )
-    events.listen(partial(_ease_in, targets.lives, targets.policies), BreakerMoved)
+    _let_limits_learn(events, targets.lives, targets.policies)
     return Gateway(
         settings,
         dispatcher,
@@ -143,11 +142,22 @@ def _wanted_rules(routes: Collection[Route]) -> list[Policy]:
     return rules
 
 
-def _ease_in(lives: Mapping[str, Live], policies: Mapping[str, TargetPolicies], event: BreakerMoved) -> None:
-    """A target that was ejected gets its traffic back by slow start, as in Envoy: all of it at once would eject it again."""
-    limiter = lives[event.target].guard(Limiter)
-    if limiter is not None and event.before == HALF_OPEN and event.after == CLOSED:
-        limiter.restart(policies[event.target].breaker.half_open)
+def _let_limits_learn(events: Events, lives: Mapping[str, Live], policies: Mapping[str, TargetPolicies]) -> None:
+    """What one guard finds out of a target, for the limit of what it may do at once."""
+
+    def moved(event: BreakerMoved) -> None:
+        """A target that was ejected gets its traffic back by slow start, as in Envoy: all of it at once would eject it again."""
+        limiter = lives[event.target].guard(Limiter)
+        if limiter is not None and event.before == HALF_OPEN and event.after == CLOSED:
+            limiter.restart(policies[event.target].breaker.half_open)
+
+    def unanswered(event: Unanswered) -> None:
+        limiter = lives[event.target].guard(Limiter)
+        if limiter is not None:
+            limiter.unanswered(event)
+
+    events.listen(moved, BreakerMoved)
+    events.listen(unanswered, Unanswered)
 
 
 class _Targets:
@@ -243,6 +253,6 @@ class _Targets:
             Breaker(target.id, policies.breaker, seed=self._seed, emit=emit),
             Throttle(policies.throttle, target.id),
             Limiter(live, policies.concurrency),
-            counters=(Purse(budget), Load(live)),
+            counters=(Purse(budget), Load(live, target.id, emit)),
         )
         return live

@@ -86,6 +86,18 @@ class BreakerMoved(NamedTuple):
     open_until: float
 
 
+class Unanswered(NamedTuple):
+    """An attempt was given up after ``seconds`` in which its target answered nobody; it and others, ``overdue`` of them (up to
+    5), have waited for longer than is usual. ``again``: nobody has been answered since it was last found so, either.
+    """
+
+    at: float
+    target: str
+    seconds: float
+    overdue: int
+    again: bool
+
+
 class StandingChanged(NamedTuple):
     """A target was drained, undrained, disabled or restored, by an operator or by what its upstream said."""
 
@@ -153,6 +165,7 @@ Event = (
     | AttemptEnded
     | RetryRefused
     | BreakerMoved
+    | Unanswered
     | StandingChanged
     | WeightsChanged
     | FaultStarted
@@ -210,6 +223,7 @@ EVERY: tuple[type[Event], ...] = (
     AttemptEnded,
     RetryRefused,
     BreakerMoved,
+    Unanswered,
     StandingChanged,
     WeightsChanged,
     FaultStarted,

@@ -1,4 +1,5 @@
-"""Cheap questions to upstreams: before traffic returns to one that was ejected, and to one that has had none for long.
+"""Cheap questions to upstreams: before traffic returns to one that was ejected, to one that has had none for long, and to one
+whose callers leave without an answer.
 
 Passive first: traffic is the judge. A probe that succeeds closes no breaker; one that fails keeps traffic away, so that no
 client has to find out, and says nothing where traffic has spoken meanwhile.
@@ -13,7 +14,7 @@ from functools import partial
 from providers import ProviderError
 from providers.base import Probed
 from router.config import Probing
-from router.events import BreakerMoved, Events
+from router.events import BreakerMoved, Events, Unanswered
 from router.policies.breaker import OPEN, Breaker
 from router.time_limit import TimeLimit
 from router.types import Live
@@ -39,8 +40,8 @@ class Probe:
 
 
 class Prober:
-    """Asks once before an open breaker lets traffic through again, and, where ``config.idle`` says so, whoever idles. Never
-    twice at once the same target.
+    """Asks once before an open breaker lets traffic through again, once when a target is found to answer nobody, and, where
+    ``config.idle`` says so, whoever idles. Never twice at once the same target.
     """
 
     def __init__(self, probes: list[Probe], events: Events) -> None:
@@ -48,7 +49,7 @@ class Prober:
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._asking: dict[str, asyncio.Task[None]] = {}
         self._failed: dict[str, int] = {}
-        self._leave = events.listen(self._moved, BreakerMoved)
+        self._leave = (events.listen(self._moved, BreakerMoved), events.listen(self._unanswered, Unanswered))
 
     def start(self) -> None:
         """In the event loop: from now on, who idles is asked too."""
@@ -57,7 +58,8 @@ class Prober:
             self._rest(probe, now)
 
     async def aclose(self) -> None:
-        self._leave()
+        for leave in self._leave:
+            leave()
         for timer in self._timers.values():
             timer.cancel()
         self._timers.clear()
@@ -82,6 +84,11 @@ class Prober:
         lead = min(probe.config.timeout, (event.open_until - event.at) / 2)
         self._at(event.target, event.open_until - lead)
 
+    def _unanswered(self, event: Unanswered) -> None:
+        """A caller's leaving counts for nobody's health. But does the target answer us?"""
+        if event.target in self._probes:
+            self._start(event.target, silent_since=event.at - event.seconds)
+
     def _rest(self, probe: Probe, now: float) -> None:
         """The next time that it may have idled for long enough, if anybody wants to know that."""
         if (timer := self._timers.pop(probe.target, None)) is not None:
@@ -98,9 +105,12 @@ class Prober:
 
     def _due(self, target: str) -> None:
         del self._timers[target]
+        self._start(target)
+
+    def _start(self, target: str, silent_since: float | None = None) -> None:
         if target in self._asking:  # what that finds out is as new
             return
-        task = asyncio.get_running_loop().create_task(self._ask(self._probes[target]))
+        task = asyncio.get_running_loop().create_task(self._ask(self._probes[target], silent_since))
         self._asking[target] = task
         task.add_done_callback(partial(self._asked, target))
 
@@ -112,21 +122,23 @@ class Prober:
             self._rest(self._probes[target], asyncio.get_running_loop().time())
         task.result()  # a bug of ours is raised here, and so told by the loop: nobody waits for the task
 
-    async def _ask(self, probe: Probe) -> None:
+    async def _ask(self, probe: Probe, silent_since: float | None) -> None:
         now = asyncio.get_running_loop().time()
         is_open = probe.breaker.state_at(now) == OPEN
         idle_since = probe.idle_since(now)
-        if not is_open and idle_since is None:
+        if not is_open and idle_since is None and silent_since is None:
             self._failed[probe.target] = 0
             return
         failure = await self._failure(probe)
         failed = self._failed[probe.target] = 0 if failure is None else self._failed.get(probe.target, 0) + 1
         if failure is None:
             return
-        # Still so: nobody has let traffic through, or sent any, while it was asked.
-        still_open = is_open and probe.breaker.state == OPEN
+        # Still so: nobody has let traffic through, or sent any, or been answered while it was asked.
+        opened = probe.breaker.state == OPEN
+        still_open = is_open and opened
         still_idle = idle_since is not None and probe.live.used == idle_since
-        if still_open or (still_idle and failed >= IDLE_FAILURES):
+        still_silent = silent_since is not None and not opened and probe.live.answered_at <= silent_since
+        if still_open or still_silent or (still_idle and failed >= IDLE_FAILURES):
             probe.breaker.trip(asyncio.get_running_loop().time(), f"probe: {failure}")
 
     async def _failure(self, probe: Probe) -> str | None:

@@ -1,6 +1,6 @@
 """The events of the core, as they happen: server-sent events for whoever watches, and a short memory of what matters.
 
-    router.events ─► Feed ─┬─► history    breakers, standings, weights, faults: the last HISTORY
+    router.events ─► Feed ─┬─► history    breakers, silences, standings, weights, faults: the last HISTORY
                            └─► Watcher    a queue each, bounded; who reads too slowly is told so, and dropped
 
 An event of every request is made only while somebody watches for it.
@@ -31,6 +31,7 @@ from router.events import (
     FaultStarted,
     FaultStopped,
     StandingChanged,
+    Unanswered,
     WeightsChanged,
 )
 
@@ -38,7 +39,7 @@ HISTORY = 100
 MOST_WATCHERS = 16
 MOST_WAITING = 1000
 KEEP_ALIVE_SECONDS = 15.0
-REMEMBERED = (BreakerMoved, StandingChanged, WeightsChanged, FaultStarted, FaultStopped)
+REMEMBERED = (BreakerMoved, Unanswered, StandingChanged, WeightsChanged, FaultStarted, FaultStopped)
 _MOMENTS = frozenset({"open_until", "until", "ends"})
 
 
@@ -173,7 +174,7 @@ def routes(feed: Feed) -> APIRouter:
     async def events(types: str | None = None) -> Response:
         """Server-sent events, each a JSON object with its `type` and `time`. `types` are those wanted: `a,b`.
 
-        Begins with what is remembered of breakers, standings, weights and faults.
+        Begins with what is remembered of breakers, silences, standings, weights and faults.
         """
         return _Stream(feed, kinds_of(types))
 

@@ -12,7 +12,7 @@ from app.observability.numbers import Count, Family, Histogram, counter, gauge
 from app.wiring import Gateway
 from providers.faults import FAULTS
 from router import Live
-from router.events import BreakerMoved, FaultInjected, FaultOverflowed, RetryRefused, Shed, StandingChanged
+from router.events import BreakerMoved, FaultInjected, FaultOverflowed, RetryRefused, Shed, StandingChanged, Unanswered
 from router.policies.breaker import Breaker
 from router.policies.retry_budget import RetryBudgets
 from router.policies.standing import Standing
@@ -28,6 +28,9 @@ class Containment:
         self._gateway = gateway
         self.breaker = gauge("breakwater_breaker_state", "1 for the state that it is in.", "target", "state")
         self.moves = counter("breakwater_breaker_moves", "Transitions of breakers.", "target", "state")
+        self.silences = counter(
+            "breakwater_target_unanswered", "How often it answered nobody while callers gave up.", "target"
+        )
         self.standing = gauge("breakwater_target_standing", "1 if it is drained or disabled.", "target", "standing")
         self.alarms = counter("breakwater_target_disabled", "How often an upstream made itself useless.", "target")
         self.limit = gauge(
@@ -49,8 +52,10 @@ class Containment:
         self.acting = gauge("breakwater_faults_active", "Faults that act now.", "fault")
         for target in gateway.lives:
             self.alarms.at(target)
+            self.silences.at(target)
         events = gateway.events
         events.listen(self._moved, BreakerMoved)
+        events.listen(self._unanswered, Unanswered)
         events.listen(self._standing, StandingChanged)
         events.listen(self._shed, Shed)
         events.listen(self._refused, RetryRefused)
@@ -62,6 +67,7 @@ class Containment:
         return (
             self.breaker,
             self.moves,
+            self.silences,
             self.standing,
             self.alarms,
             self.limit,
@@ -110,6 +116,9 @@ class Containment:
 
     def _moved(self, event: BreakerMoved) -> None:
         self.moves.at(event.target, event.after).value += 1
+
+    def _unanswered(self, event: Unanswered) -> None:
+        self.silences.at(event.target).value += 1
 
     def _standing(self, event: StandingChanged) -> None:
         if event.standing == "disabled":

@@ -1,5 +1,5 @@
-"""The log's line for each turn of a target: its breaker moved, an operator or its upstream took it out, weights changed,
-a fault began or ended.
+"""The log's line for each turn of a target: its breaker moved, it answers nobody, an operator or its upstream took it out,
+weights changed, a fault began or ended.
 
 What needs a person is an error: a target that is disabled stays so until somebody mends it.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import structlog
 
-from router.events import BreakerMoved, Events, FaultStarted, FaultStopped, StandingChanged, WeightsChanged
+from router.events import BreakerMoved, Events, FaultStarted, FaultStopped, StandingChanged, Unanswered, WeightsChanged
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger("breakwater")
 
@@ -18,6 +18,7 @@ class Timeline:
 
     def __init__(self, events: Events) -> None:
         events.listen(self._moved, BreakerMoved)
+        events.listen(self._unanswered, Unanswered)
         events.listen(self._standing, StandingChanged)
         events.listen(self._weights, WeightsChanged)
         events.listen(self._fault_started, FaultStarted)
@@ -37,6 +38,10 @@ class Timeline:
             ejections=event.ejections,
             open_seconds=round(event.open_until - event.at, 1) if event.open_until > event.at else None,
         )
+
+    def _unanswered(self, event: Unanswered) -> None:
+        seconds = round(event.seconds, 1)
+        log.warning("unanswered", target=event.target, seconds=seconds, overdue=event.overdue, again=event.again)
 
     def _standing(self, event: StandingChanged) -> None:
         say = log.error if event.standing == "disabled" else log.warning

@@ -9,6 +9,7 @@ from __future__ import annotations
 from math import inf
 
 LOWER = 0.9
+LATE = 0.1  # of the usual growth: none at all, and a target whose answers are merely long would be kept low for ever
 
 
 class Aimd:
@@ -32,18 +33,24 @@ class Aimd:
     def doubling(self) -> bool:
         return self.slow_start and self.limit < self._threshold
 
-    def began(self, weight: float, load: float, prompt: int | None, seconds: float) -> None:
-        """An attempt of ``weight`` has its first content. Nothing is learnt while less than half of the limit is used:
-        what was not tried has not succeeded.
+    def began(self, weight: float, load: float, prompt: int | None, seconds: float, allowed: float = inf) -> None:
+        """An attempt of ``weight`` has its first content, after ``seconds`` of those ``allowed``. Nothing is learnt while less
+        than half of the limit is used: what was not tried has not succeeded. One that took over half of its time bears
+        witness to no such load: with twice as much it would have failed.
         """
-        self._borne = max(self._borne, load)
+        late = seconds * 2.0 > allowed
+        if not late:
+            self._borne = max(self._borne, load)
         if load * 2.0 >= self.limit:
-            self.limit = min(self._most, self.limit + (weight if self.doubling else weight / self.limit))
+            more = weight if self.doubling else weight / self.limit
+            self.limit = min(self._most, self.limit + (more * LATE if late else more))
 
-    def overload(self, load: float, started: float, now: float) -> None:
-        """An attempt met overload. One that ``started`` before the limit was last lowered tells nothing new."""
+    def overload(self, load: float, started: float, now: float, left: float = LOWER) -> None:
+        """An attempt met overload: ``left`` is that share of the limit. One that ``started`` before the limit was last lowered
+        tells nothing new.
+        """
         if started > self._lowered:
-            self.limit = max(self._least, min(self.limit, load) * LOWER)
+            self.limit = max(self._least, min(self.limit, load) * left)
             self._lowered = now
             self.slow_start = False
             self._borne = min(self._borne, self.limit / 2.0)

@@ -12,16 +12,19 @@ from typing import Any, Protocol
 
 from router.config import Concurrency
 from router.errors import Refused
+from router.events import Unanswered
 from router.measures.quantiles import Quantiles
-from router.policies.aimd import Aimd
+from router.policies.aimd import LOWER, Aimd
 from router.policies.gradient import Gradient
 from router.policies.overload import overloaded, unanswered
+from router.policies.silence import TOO_MANY
 from router.policy import Ending, Ticket
 from router.types import Attempt, Call, Live
 
 AT_ITS_LIMIT = "at_its_limit"
 GRADIENT_INITIAL = 20.0  # Netflix's
 LEARN_EVERY = 16  # attempts: how seldom the typical size is looked up
+SILENT = 0.5
 SLACK = 1e-9
 
 
@@ -30,15 +33,14 @@ class Algorithm(Protocol):
 
     @property
     def limit(self) -> float: ...
-    def began(self, weight: float, load: float, prompt: int | None, seconds: float) -> None: ...
-    def overload(self, load: float, started: float, now: float) -> None: ...
+    def began(self, weight: float, load: float, prompt: int | None, seconds: float, allowed: float = inf) -> None: ...
+    def overload(self, load: float, started: float, now: float, left: float = LOWER) -> None: ...
     def restart(self, limit: float) -> None: ...
 
 
 class Limiter:
-    """``live.limit`` and ``load`` in requests of ``typical`` tokens; ``answered_at``: when somebody last got content. Whatever
-    comes while nothing runs is admitted; a large one may go beyond the limit, and weighs no more than half of it: else it
-    would keep all others out until it ends.
+    """``live.limit`` and ``load`` in requests of ``typical`` tokens. Whatever comes while nothing runs is admitted; a large one
+    may go beyond the limit, and weighs no more than half of it: else it would keep all others out until it ends.
     """
 
     name = "concurrency"
@@ -54,7 +56,6 @@ class Limiter:
         self._running = 0
         self.load = 0.0
         self.typical = 0.0
-        self.answered_at = -inf
         if self._enabled:
             live.limit = self._algorithm.limit
 
@@ -82,8 +83,10 @@ class Limiter:
             if not self._until_learnt:
                 self._until_learnt = LEARN_EVERY
                 self.typical = self._sizes.quantile(0.5) or 0.0
-        prompt = attempt.prompt if self._by_prompt and attempt.call.request.stream else None
-        return _Ticket(self, weight, load, now, prompt)
+        timeouts = attempt.target.timeouts
+        if attempt.call.request.stream:
+            return _Ticket(self, weight, load, now, timeouts.first_token, attempt.prompt if self._by_prompt else None)
+        return _Ticket(self, weight, load, now, timeouts.attempt, None)
 
     def until(self, now: float) -> float | None:
         """Unknown: when something else has ended."""
@@ -98,14 +101,26 @@ class Limiter:
             "typical_tokens": self.typical or None,
         }
 
-    def began(self, weight: float, load: float, prompt: int | None, seconds: float) -> None:
-        self._algorithm.began(weight, load, prompt, seconds)
+    def began(self, weight: float, load: float, prompt: int | None, seconds: float, allowed: float) -> None:
+        self._algorithm.began(weight, load, prompt, seconds, allowed)
         self._live.limit = self._algorithm.limit
 
     def overload(self, load: float, started: float, now: float) -> None:
         """The larger of the loads then and now: of those that came together, the first met none, and fails first."""
         self._algorithm.overload(max(load, self.load), started, now)
         self._live.limit = self._algorithm.limit
+
+    def unanswered(self, event: Unanswered) -> None:
+        """Callers give up, and many wait for longer than usual: it works for those who have gone, and gets round to the others
+        if it is given less. Once that may be chance; if it goes on it gets half each time (TCP, when its timer runs out).
+        """
+        if event.overdue >= TOO_MANY:
+            left = SILENT if event.again else LOWER
+            self._algorithm.overload(self.load, event.at - event.seconds, event.at, left)
+            self._live.limit = self._algorithm.limit
+
+    def hears_nothing_since(self, started: float) -> bool:
+        return self._live.answered_at <= started
 
     def restart(self, limit: float) -> None:
         """The target is back: let it have ``limit`` at once, and twice as much each round, until it says otherwise."""
@@ -128,23 +143,25 @@ def algorithm(settings: Concurrency) -> Algorithm:
 class _Ticket:
     """Numbers only: the attempt leads to the request, whose body would live as long as the stream."""
 
-    __slots__ = ("_limiter", "_load", "_prompt", "_started", "_weight")
+    __slots__ = ("_allowed", "_limiter", "_load", "_prompt", "_started", "_weight")
 
-    def __init__(self, limiter: Limiter, weight: float, load: float, started: float, prompt: int | None) -> None:
+    def __init__(
+        self, limiter: Limiter, weight: float, load: float, started: float, allowed: float, prompt: int | None
+    ) -> None:
         self._limiter = limiter
         self._weight = weight
         self._load = load
         self._started = started
+        self._allowed = allowed
         self._prompt = prompt
 
     def begun(self, seconds: float, now: float) -> None:
-        self._limiter.answered_at = now
-        self._limiter.began(self._weight, self._load, self._prompt, seconds)
+        self._limiter.began(self._weight, self._load, self._prompt, seconds, self._allowed)
 
     def settle(self, ending: Ending, now: float) -> None:
         """Overload teaches, and so does a time in which nobody was answered; whatever else ends an attempt only gives back what
         it held.
         """
-        if overloaded(ending) or (unanswered(ending) and self._limiter.answered_at <= self._started):
+        if overloaded(ending) or (unanswered(ending) and self._limiter.hears_nothing_since(self._started)):
             self._limiter.overload(self._load, self._started, now)
         self._limiter.release(self._weight)

@@ -11,9 +11,10 @@ prompt and a change in the mix of prompts is not mistaken for a queue.
 from __future__ import annotations
 
 from bisect import bisect_right
+from math import inf
 
 from router.measures.latency import EDGES
-from router.policies.aimd import Aimd
+from router.policies.aimd import LOWER, Aimd
 
 TOLERANCE = 1.5  # times the long-term figure: up to here nothing queues
 SMOOTHING = 0.2
@@ -52,10 +53,10 @@ class Gradient:
     def limit(self) -> float:
         return self._aimd.limit
 
-    def began(self, weight: float, load: float, prompt: int | None, seconds: float) -> None:
+    def began(self, weight: float, load: float, prompt: int | None, seconds: float, allowed: float = inf) -> None:
         """First content ``seconds`` after it was asked for, with a ``prompt`` of so many tokens; None: a plain answer."""
         if prompt is None:
-            self._aimd.began(weight, load, prompt, seconds)
+            self._aimd.began(weight, load, prompt, seconds, allowed)
             return
         bucket = bisect_right(EDGES, prompt)
         long = self._longs[bucket]
@@ -73,8 +74,8 @@ class Gradient:
         if self._samples >= self._round:
             self._move(self._ratios / self._samples)
 
-    def overload(self, load: float, started: float, now: float) -> None:
-        self._aimd.overload(load, started, now)
+    def overload(self, load: float, started: float, now: float, left: float = LOWER) -> None:
+        self._aimd.overload(load, started, now, left)
         self._round = max(float(WARM_UP), self.limit)
 
     def restart(self, limit: float) -> None:

@@ -1,12 +1,17 @@
-"""Counts what a target is doing and how it has been. Refuses nothing; readiness, metrics, picks and rules read it."""
+"""Counts what a target is doing and how it has been. Refuses nothing; readiness, metrics, picks and rules read it.
+
+Says so when callers give up and nobody is answered.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from providers import Outcome, ProviderError
 from providers.errors import RateLimited
+from router.events import Unanswered
+from router.policies.silence import silence
 from router.policy import Ending, Ticket
 from router.types import Attempt, Call, Live
 
@@ -18,8 +23,13 @@ MOST_PENALTY = 300.0
 class Load:
     name = "load"
 
-    def __init__(self, live: Live) -> None:
+    def __init__(self, live: Live, target: str = "", emit: Callable[[Unanswered], None] = lambda _: None) -> None:
         self._live = live
+        self._target = target
+        self._emit = emit
+        self._waiting: dict[
+            _Ticket, float
+        ] = {}  # for their first content, and since when; the first has waited longest
 
     def refusal(self, call: Call, now: float) -> str | None:
         return None
@@ -29,7 +39,9 @@ class Load:
         live.in_flight += 1
         live.tokens += attempt.tokens
         live.used = now
-        return _Ticket(live, attempt, now)
+        ticket = _Ticket(self, live, attempt, now)
+        self._waiting[ticket] = now
+        return ticket
 
     def until(self, now: float) -> float | None:
         return None
@@ -38,6 +50,7 @@ class Load:
         live = self._live
         return {
             "in_flight": live.in_flight,
+            "waiting": len(self._waiting),
             "tokens": live.tokens,
             "failures": live.failures,
             "last_failure": live.last_failure,
@@ -45,14 +58,30 @@ class Load:
             "seconds_to_answer": live.latency.estimate(stream=False, now=now),
         }
 
+    def answered(self, ticket: _Ticket, now: float) -> None:
+        del self._waiting[ticket]
+        self._live.answered_at = now
+
+    def unanswered(self, ticket: _Ticket, ending: Ending, stream: bool, prompt: int, now: float) -> None:
+        """It is over, and had no content."""
+        since = self._waiting.pop(ticket)
+        if ending.outcome is Outcome.OK:  # refused for what it asked for
+            self._live.answered_at = now
+        elif ending.outcome is Outcome.IGNORED and ending.sent:
+            event = silence(self._target, self._live, stream, prompt, since, self._waiting.values(), now)
+            if event is not None:
+                self._emit(event)
+
 
 class _Ticket:
     """Numbers only: the attempt leads to the request, whose body would live as long as the stream."""
 
-    __slots__ = ("_live", "_outputs", "_prompt", "_sent", "_stream", "_tokens")
+    __slots__ = ("_begun", "_live", "_load", "_outputs", "_prompt", "_sent", "_stream", "_tokens")
 
-    def __init__(self, live: Live, attempt: Attempt, now: float) -> None:
+    def __init__(self, load: Load, live: Live, attempt: Attempt, now: float) -> None:
+        self._load = load
         self._live = live
+        self._begun = False
         self._tokens = attempt.tokens
         self._prompt = attempt.prompt
         self._stream = attempt.call.request.stream
@@ -60,6 +89,8 @@ class _Ticket:
         self._sent = now
 
     def begun(self, seconds: float, now: float) -> None:
+        self._begun = True
+        self._load.answered(self, now)
         self._live.latency.observe(self._stream, self._prompt, seconds, now)
 
     def settle(self, ending: Ending, now: float) -> None:
@@ -67,6 +98,8 @@ class _Ticket:
         live.in_flight -= 1
         live.tokens -= self._tokens
         outcome = ending.outcome
+        if not self._begun:
+            self._load.unanswered(self, ending, self._stream, self._prompt, now)
         if outcome is Outcome.OK:
             if live.failures and self._sent >= live.failed_at:  # what was asked before says nothing of what is now
                 live.failures = 0

@@ -15,7 +15,7 @@ from providers.openai_compatible import HttpOptions, OpenAICompatible
 from router import Route, Target
 from router.config import Breaker as BreakerConfig
 from router.config import Probing
-from router.events import BreakerMoved, Events
+from router.events import BreakerMoved, Events, Unanswered
 from router.policies.breaker import Breaker
 from router.policies.ejections import Ejections
 from router.policy import IGNORED, OK, Ending, Ticket, admit_all, settle_all
@@ -363,6 +363,92 @@ async def test_an_idle_target_that_was_ejected_is_asked_before_its_end_and_goes_
     end = fleet.breaker.open_until
     await asyncio.sleep(200)
     assert fleet.provider.asked == [end - 2.0, 70.0, 130.0, 190.0]
+
+
+# --- who answers nobody ---------------------------------------------------------------------------------------------
+
+
+def unanswered(fleet: Fleet, since: float) -> None:
+    fleet.events.emit(Unanswered(now(), "p/m", now() - since, 1, again=False))
+
+
+@on_virtual_clock
+async def test_one_whose_callers_leave_is_asked_and_ejected_if_it_does_not_answer_us_either():
+    """Else nobody would find out before ``attempt`` is over, five minutes later."""
+    fleet = Fleet(Answers(1e6), Probing(timeout=2.0))
+    await asyncio.sleep(10)
+    unanswered(fleet, since=5.0)
+    await asyncio.sleep(1.9)
+    assert (fleet.provider.asked, fleet.state) == ([10.0], "closed")
+    await asyncio.sleep(0.2)
+    assert fleet.timeline == [("open", "probe: timeout")]
+
+
+@on_virtual_clock
+async def test_one_that_answers_us_is_busy_and_keeps_its_traffic():
+    fleet = Fleet(Answers(WELL))
+    await asyncio.sleep(10)
+    for _ in range(100):
+        unanswered(fleet, since=5.0)
+        await asyncio.sleep(1)
+    assert len(fleet.provider.asked) == 100
+    assert fleet.moved == []
+
+
+@on_virtual_clock
+async def test_one_that_answers_a_caller_while_it_is_asked_is_judged_by_that():
+    fleet = Fleet(Answers(1e6), Probing(timeout=2.0))
+    await asyncio.sleep(10)
+    unanswered(fleet, since=5.0)
+    await asyncio.sleep(1)
+    fleet.live.answered_at = now()
+    await asyncio.sleep(10)
+    assert fleet.moved == []
+
+
+@on_virtual_clock
+async def test_however_many_leave_it_is_asked_once_at_a_time():
+    fleet = Fleet(Answers(1.5), Probing(timeout=2.0))
+    for _ in range(100):
+        unanswered(fleet, since=0.0)
+        await asyncio.sleep(0.01)
+    await asyncio.sleep(10)
+    assert (len(fleet.provider.asked), fleet.provider.most_at_once) == (1, 1)
+
+
+@on_virtual_clock
+async def test_one_that_was_ejected_meanwhile_is_not_ejected_twice():
+    fleet = Fleet(Answers(1e6), Probing(timeout=2.0))
+    unanswered(fleet, since=-5.0)
+    await asyncio.sleep(1)
+    fleet.traffic(*[BROKEN] * 5)
+    await asyncio.sleep(1.5)
+    assert fleet.timeline == [("open", "5 failures in a row")]
+
+
+@on_virtual_clock
+async def test_half_open_and_silent_it_is_open_again():
+    fleet = Fleet(Answers(WELL, 1e6), Probing(timeout=2.0))
+    fleet.traffic(*[BROKEN] * 5)
+    await fleet.sleep_until(fleet.breaker.open_until)
+    assert fleet.state == "half_open"
+    running = fleet.send()
+    since = now()
+    await asyncio.sleep(5)
+    unanswered(fleet, since)
+    await asyncio.sleep(2.1)
+    assert fleet.timeline[-1] == ("open", "probe: timeout")
+    settle_all(running, IGNORED, now())
+
+
+@on_virtual_clock
+async def test_without_probing_and_elsewhere_nobody_is_asked():
+    fleet = Fleet(Answers(DOWN), Probing(enabled=False))
+    unanswered(fleet, since=-5.0)
+    other = Fleet(Answers(DOWN))
+    other.events.emit(Unanswered(now(), "other/m", 5.0, 1, again=False))
+    await asyncio.sleep(10)
+    assert fleet.provider.asked == other.provider.asked == []
 
 
 # --- the end, and bugs ----------------------------------------------------------------------------------------------

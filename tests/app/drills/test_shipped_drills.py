@@ -10,12 +10,13 @@ from app.drills.shipped import shipped
 from app.drills.verdict import Verdict, verdicts
 
 # Without protections nobody is served any more when the trigger is over.
-COLLAPSES = ("brownout", "hotos21-collapse", "retry-storm")
+COLLAPSES = ("brownout", "hotos21-collapse", "impatient-clients", "retry-storm")
 # What else does not hold then: measure by measure.
 WORSE = {
     "brooker22-retries": ["amplification", "goodput"],
     "correlated-outage": ["amplification", "opened"],
     "hedging": ["hedges", "amplification", "ttft p99.9"],
+    "lone-server": ["goodput", "shed", "latency p95"],
     "overload": ["goodput critical", "goodput", "shed", "latency critical p95", "amplification"],
 }
 

@@ -48,6 +48,29 @@ def test_nothing_is_learnt_while_less_than_half_of_it_is_used():
     assert limit.limit == pytest.approx(10.1)
 
 
+def test_an_answer_that_took_over_half_of_its_time_adds_a_tenth_and_bears_witness_to_no_load():
+    """With twice as much to do it would have failed: a target that queues shows so what it can do."""
+    late, in_time = aimd(slow_start=True), aimd(slow_start=True)
+    for limit, seconds in ((late, 1.1), (in_time, 1.0)):
+        for _ in range(10):
+            limit.began(1.0, 20.0, None, seconds, 2.0)
+    assert late.limit == pytest.approx(11.0)
+    assert in_time.limit == pytest.approx(20.0)
+    for limit in (late, in_time):
+        limit.restart(5.0)
+        for _ in range(100):
+            limit.began(1.0, limit.limit, None, 0.1, 2.0)
+    # What bore 20 doubles up to that, and then adds one for each limit-ful; of the other nothing is known, so it doubles on.
+    assert 20.0 < in_time.limit < 26.0
+    assert late.limit == pytest.approx(100.0)
+
+
+def test_it_can_be_lowered_by_more():
+    limit = aimd()
+    limit.overload(10.0, 0.0, 1.0, 0.5)
+    assert limit.limit == pytest.approx(5.0)
+
+
 @pytest.mark.parametrize(("load", "lowered"), [(10.0, 9.0), (8.0, 7.2), (50.0, 9.0), (1.0, 1.0)])
 def test_overload_lowers_it_to_nine_tenths_of_what_was_in_flight(load, lowered):
     limit = aimd()

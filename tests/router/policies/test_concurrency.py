@@ -24,7 +24,9 @@ from providers.errors import (
 )
 from router.config import Concurrency
 from router.errors import Refused
+from router.events import Unanswered
 from router.policies.concurrency import Limiter
+from router.policies.silence import TOO_MANY
 from router.policy import IGNORED, OK, UNSENT, Ending
 from router.types import Attempt, Live, Route, Target
 
@@ -67,6 +69,10 @@ class Limited(Limiter):
     @property
     def limit(self) -> float:
         return self._live.limit
+
+    @property
+    def live(self) -> Live:
+        return self._live
 
 
 def limiter(initial: float | None = 4.0, **settings) -> Limited:
@@ -220,6 +226,7 @@ def test_a_plain_answer_that_did_not_come_in_time_teaches_only_if_nobody_else_go
     it = limiter(40.0)
     lone, other = it.admit(ONE, 0.0), it.admit(ONE, 0.0)
     other.begun(1.0, 1.0)
+    it.live.answered_at = 1.0
     before = it.limit
     lone.settle(late, 5.0)
     assert it.limit == before
@@ -229,6 +236,21 @@ def test_a_plain_answer_that_did_not_come_in_time_teaches_only_if_nobody_else_go
     still = it.admit(ONE, 12.0)
     still.settle(late, 17.0)
     assert it.limit < before
+
+
+@pytest.mark.parametrize("algorithm", ["aimd", "gradient"])
+def test_a_target_that_answers_none_of_many_gets_less_and_half_if_that_goes_on(algorithm):
+    it = limiter(100.0, algorithm=algorithm)
+    for _ in range(100):
+        it.admit(ONE, 0.0)
+    it.unanswered(Unanswered(10.0, "a/m", 10.0, TOO_MANY - 1, again=False))
+    assert it.limit == pytest.approx(100.0)
+    it.unanswered(Unanswered(10.0, "a/m", 10.0, TOO_MANY, again=False))
+    assert it.limit == pytest.approx(90.0)
+    it.unanswered(Unanswered(20.1, "a/m", 10.0, TOO_MANY, again=True))
+    assert it.limit == pytest.approx(45.0)
+    it.unanswered(Unanswered(21.0, "a/m", 10.0, TOO_MANY, again=True))
+    assert it.limit == pytest.approx(45.0), "whoever came before the limit was lowered knows nothing new"
 
 
 @pytest.mark.parametrize("ending", [OK, IGNORED, UNSENT, *map(failed, OTHERS)], ids=lambda ending: str(ending.label))

@@ -156,6 +156,7 @@ def test_it_describes_itself(load, attempt):
     load.admit(attempt, 0.0).settle(failed(ServerFault("no", status=500)), 0.5)
     assert load.describe(0.5) == {
         "in_flight": 1,
+        "waiting": 0,
         "tokens": 30,
         "failures": 1,
         "last_failure": "fault",
