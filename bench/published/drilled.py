@@ -7,6 +7,7 @@ from functools import partial
 from typing import NamedTuple
 
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 from rich.table import Table
 
 from app.drills.load import plan
@@ -17,7 +18,7 @@ from app.drills.verdict import verdicts
 from bench.published.drawing import BLUE, GREY, VERMILION, changes, panels
 from bench.published.experiment import Experiment, headed, second
 
-NAMES = ("hotos21-collapse", "retry-storm", "brownout", "correlated-outage")
+NAMES = ("hotos21-collapse", "retry-storm", "impatient-clients", "brownout", "correlated-outage")
 LOOKS = {False: ("protections off", VERMILION, (0, (4, 1.5))), True: ("Breakwater's defaults", BLUE, "-")}
 WINDOW = 1.0
 RECOVERED = 0.95
@@ -67,7 +68,7 @@ def table(found: Mapping[tuple[str, bool], Drilled]) -> Table:
 
 def draw(found: Mapping[tuple[str, bool], Drilled]) -> Figure:
     """The share of the calls that are served, second by second."""
-    figure, axes_of = panels(2, 2, 4.6, sharey=True)
+    figure, (*axes_of, free) = panels(2, 3, 4.6, sharey=True)
     for axes, name in zip(axes_of, NAMES, strict=True):
         for protected, (title, colour, line) in LOOKS.items():
             seen = found[name, protected]
@@ -75,12 +76,12 @@ def draw(found: Mapping[tuple[str, bool], Drilled]) -> Figure:
             axes.step(times, shares, where="post", color=colour, linestyle=line, label=title)
         begins, ends = found[name, True].trigger
         axes.axvspan(begins, ends, color=GREY, linewidth=0)
-        axes.set(title=name, ylim=(-4, 104), xlim=(0, found[name, True].served[-1][0]))
-    figure.legend(*axes_of[0].get_legend_handles_labels(), loc="outside upper left", ncols=2)
-    for axes in axes_of[::2]:
+        axes.set(title=name, ylim=(-4, 104), xlim=(0, found[name, True].served[-1][0]), xlabel="seconds")
+    free.axis("off")
+    shown = [*axes_of[0].get_legend_handles_labels()[0], Patch(color=GREY, label="what is done to the servers")]
+    free.legend(handles=shown, loc="center left", frameon=False)
+    for axes in axes_of[::3]:
         axes.set_ylabel("% of the calls served")
-    for axes in axes_of[2:]:
-        axes.set_xlabel("seconds; grey: what is done to the servers")
     return figure
 
 
