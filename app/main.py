@@ -28,6 +28,7 @@ from app.observability.batch import Batch, Listener
 from app.observability.exposition import Exposition
 from app.observability.guarding import Guarding
 from app.observability.metrics import Metrics
+from app.observability.sink import finish
 from app.observability.timeline import Timeline
 from app.server.listening import listening
 from app.version import installed_version
@@ -110,6 +111,7 @@ def _cold_app(
         finally:
             await gateway.aclose()
             finished.flush()
+            finish()
 
     # Its docs page loads nothing from elsewhere: gateways run where there is no internet.
     app = FastAPIOffline(

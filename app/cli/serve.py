@@ -27,6 +27,7 @@ from app.api.edge import Edge
 from app.cli.failing import fail
 from app.main import create_app
 from app.observability.logs import configure
+from app.observability.sink import finish
 from app.server.listening import bind, url_of
 from app.server.protocol import Protocol
 from app.settings import Loaded, Settings, SettingsError, load
@@ -97,6 +98,7 @@ def serve(config_file: Path | None, host: str | None, port: int | None, workers:
     else:
         DrainingServer(config).run(sockets=[listener])
     log.info("stopped", pid=os.getpid())
+    finish()
 
 
 def worker_app(beside: Beside = NOTHING) -> App:

@@ -12,6 +12,7 @@ import orjson
 import structlog
 
 from app.api.exchange import Exchange
+from app.observability.sink import standard_output
 from router import Decision
 
 Facts = dict[str, Any]
@@ -32,9 +33,7 @@ class AccessLog:
             for line in lines:
                 _for_people(line)
             return
-        out = sys.stdout.buffer
-        out.write(b"".join([orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE) for line in lines]))
-        out.flush()
+        standard_output().write(b"".join([orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE) for line in lines]))
 
 
 def facts(exchange: Exchange, at: datetime) -> Facts:

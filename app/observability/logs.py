@@ -9,6 +9,8 @@ from typing import Any
 import orjson
 import structlog
 
+from app.observability.sink import standard_output
+
 
 class _NoIncompleteResponse(logging.Filter):
     """Aborting a stream that broke is done by not completing it; uvicorn would call that an error each time."""
@@ -29,18 +31,21 @@ def configure(level: str, *, colours: bool | None = None) -> None:
     if colours:
         timestamp = structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False)
         console = structlog.dev.ConsoleRenderer(colors=True, sort_keys=False)
-        shared = [structlog.processors.add_log_level, timestamp, console]
-        factory: Any = structlog.PrintLoggerFactory(sys.stdout)
+        shared = [structlog.processors.add_log_level, timestamp, console, _encoded]
     else:
         shared.append(structlog.processors.JSONRenderer(serializer=_dumps))
-        factory = structlog.BytesLoggerFactory(sys.stdout.buffer)
+    out: Any = standard_output()  # a file is asked for, write and flush are needed
     structlog.configure(
         processors=shared,
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level]),
-        logger_factory=factory,
+        logger_factory=structlog.BytesLoggerFactory(out),
         cache_logger_on_first_use=True,
     )
     _join_uvicorn(level)
+
+
+def _encoded(_logger: Any, _method: str, line: Any) -> bytes:
+    return str(line).encode(errors="backslashreplace")
 
 
 def _dumps(event: Any, **_: Any) -> bytes:

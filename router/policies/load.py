@@ -27,9 +27,7 @@ class Load:
         self._live = live
         self._target = target
         self._emit = emit
-        self._waiting: dict[
-            _Ticket, float
-        ] = {}  # for their first content, and since when; the first has waited longest
+        self._waiting: dict[_Ticket, float] = {}  # for first content, and since when: the first for longest
 
     def refusal(self, call: Call, now: float) -> str | None:
         return None
