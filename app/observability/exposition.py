@@ -11,14 +11,13 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate
 
 from prometheus_client.exposition import choose_encoder
-from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
+from prometheus_client.metrics_core import GaugeMetricFamily, InfoMetricFamily, Metric
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
 from app.observability.metrics import Metrics
 from app.observability.numbers import Count, Family, Histogram
-from app.observability.sink import dropped
 from app.version import installed_version
 
 CONFIG_GENERATION = 1  # nothing reloads it yet
@@ -100,9 +99,6 @@ class _Process(Collector):
                 "breakwater_config_generation", "Which configuration of this process.", CONFIG_GENERATION
             ),
             InfoMetricFamily("breakwater_build", "What runs here.", built),
-            CounterMetricFamily(
-                "breakwater_log_lines_dropped", "Lines for which whoever reads the log left no room.", dropped()
-            ),
             *self._taken.collect(),
         ):
             family.samples = [sample._replace(labels={**sample.labels, **self._constant}) for sample in family.samples]

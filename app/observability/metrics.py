@@ -13,6 +13,7 @@ from app.api.exchange import Exchange
 from app.observability.containment import Containment
 from app.observability.ending import OK, OTHER, ending_of, outcome_of
 from app.observability.numbers import Count, Family, Histogram, counter, gauge, histogram
+from app.observability.sink import dropped
 from app.wiring import Gateway
 from providers import Endpoint
 from router import Route, Routes, Target
@@ -73,6 +74,7 @@ class Metrics:
         self.attempts = counter("breakwater_attempts", "Calls to upstreams, by how they ended.", "target", "outcome")
         self.truncated = counter("breakwater_stream_truncated", "Answers cut after they had begun.", "target")
         self.in_flight = gauge("breakwater_inflight", "Attempts and answers that run now.", "target")
+        self.unlogged = counter("breakwater_log_lines_dropped", "Lines for which a reader of the log left no room.")
         self.overhead = histogram(
             "breakwater_overhead_seconds",
             "The gateway's own time, up to the first byte of an answer.",
@@ -108,6 +110,7 @@ class Metrics:
             self.attempts,
             self.truncated,
             self.in_flight,
+            self.unlogged,
             self.overhead,
             self.duration,
             self.first_token,
@@ -120,6 +123,7 @@ class Metrics:
         """Read what is not counted but seen: the targets' live numbers."""
         for target, live in self._gateway.lives.items():
             self.in_flight.at(target).value = live.in_flight
+        self.unlogged.at().value = dropped()
         self._containment.look()
 
     def __call__(self, exchanges: Sequence[Exchange]) -> None:
