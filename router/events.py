@@ -87,14 +87,17 @@ class BreakerMoved(NamedTuple):
 
 
 class Unanswered(NamedTuple):
-    """An attempt was given up after ``seconds`` in which its target answered nobody; it and others, ``overdue`` of them (up to
-    5), have waited for longer than is usual. ``again``: nobody has been answered since it was last found so, either.
+    """An attempt was given up after ``seconds`` in which its target answered nobody. Of all that were ``in_flight`` there so many
+    were ``waiting`` for content, itself included; ``drowned``: too many for too long. ``again``: nobody has been answered since it
+    was last found so, a short time ago.
     """
 
     at: float
     target: str
     seconds: float
-    overdue: int
+    waiting: int
+    in_flight: int
+    drowned: bool
     again: bool
 
 

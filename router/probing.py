@@ -8,11 +8,14 @@ client has to find out, and says nothing where traffic has spoken meanwhile.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 from providers import ProviderError
 from providers.base import Probed
+from providers.errors import Disconnected, TimedOut, Unreachable
 from router.config import Probing
 from router.events import BreakerMoved, Events, Unanswered
 from router.policies.breaker import OPEN, Breaker
@@ -20,6 +23,11 @@ from router.time_limit import TimeLimit
 from router.types import Live
 
 IDLE_FAILURES = 3  # in a row: nobody waits for an idle target, so one lost packet need not eject it
+SILENT_FAILURES = (
+    2  # in a row, so many seconds apart, while it answers nobody else: a busy server may be slow to answer one
+)
+SILENT_PAUSE_SECONDS = 2.0
+_SILENT = (Unreachable, Disconnected, TimedOut)  # whoever answers, if only with an error, is there
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -86,8 +94,9 @@ class Prober:
 
     def _unanswered(self, event: Unanswered) -> None:
         """A caller's leaving counts for nobody's health. But does the target answer us?"""
-        if event.target in self._probes:
-            self._start(event.target, silent_since=event.at - event.seconds)
+        probe = self._probes.get(event.target)
+        if probe is not None:
+            self._start(event.target, partial(self._ask_of_silence, probe, event.at - event.seconds))
 
     def _rest(self, probe: Probe, now: float) -> None:
         """The next time that it may have idled for long enough, if anybody wants to know that."""
@@ -105,13 +114,12 @@ class Prober:
 
     def _due(self, target: str) -> None:
         del self._timers[target]
-        self._start(target)
+        self._start(target, partial(self._ask, self._probes[target]))
 
-    def _start(self, target: str, silent_since: float | None = None) -> None:
+    def _start(self, target: str, ask: Callable[[], Coroutine[Any, Any, None]]) -> None:
         if target in self._asking:  # what that finds out is as new
             return
-        task = asyncio.get_running_loop().create_task(self._ask(self._probes[target], silent_since))
-        self._asking[target] = task
+        task = self._asking[target] = asyncio.get_running_loop().create_task(ask())
         task.add_done_callback(partial(self._asked, target))
 
     def _asked(self, target: str, task: asyncio.Task[None]) -> None:
@@ -122,33 +130,48 @@ class Prober:
             self._rest(self._probes[target], asyncio.get_running_loop().time())
         task.result()  # a bug of ours is raised here, and so told by the loop: nobody waits for the task
 
-    async def _ask(self, probe: Probe, silent_since: float | None) -> None:
+    async def _ask(self, probe: Probe) -> None:
         now = asyncio.get_running_loop().time()
         is_open = probe.breaker.state_at(now) == OPEN
         idle_since = probe.idle_since(now)
-        if not is_open and idle_since is None and silent_since is None:
+        if not is_open and idle_since is None:
             self._failed[probe.target] = 0
             return
         failure = await self._failure(probe)
         failed = self._failed[probe.target] = 0 if failure is None else self._failed.get(probe.target, 0) + 1
         if failure is None:
             return
-        # Still so: nobody has let traffic through, or sent any, or been answered while it was asked.
-        opened = probe.breaker.state == OPEN
-        still_open = is_open and opened
+        # Still so: nobody has let traffic through, or sent any, while it was asked.
+        still_open = is_open and probe.breaker.state == OPEN
         still_idle = idle_since is not None and probe.live.used == idle_since
-        still_silent = silent_since is not None and not opened and probe.live.answered_at <= silent_since
-        if still_open or still_silent or (still_idle and failed >= IDLE_FAILURES):
-            probe.breaker.trip(asyncio.get_running_loop().time(), f"probe: {failure}")
+        if still_open or (still_idle and failed >= IDLE_FAILURES):
+            self._trip(probe, failure)
 
-    async def _failure(self, probe: Probe) -> str | None:
-        """What went wrong, as a bounded label."""
+    async def _ask_of_silence(self, probe: Probe, since: float) -> None:
+        """Nobody has been answered ``since``. Whoever answers us, or a caller meanwhile, is there; an open breaker has its own probe."""
+        for failed in range(1, SILENT_FAILURES + 1):
+            failure = None if probe.breaker.state == OPEN else await self._failure(probe)
+            if not isinstance(failure, _SILENT) or probe.live.answered_at > since or probe.breaker.state == OPEN:
+                return
+            if failed == SILENT_FAILURES:
+                self._trip(probe, failure)
+            else:
+                await asyncio.sleep(SILENT_PAUSE_SECONDS)
+
+    @staticmethod
+    def _trip(probe: Probe, failure: ProviderError) -> None:
+        what = "timeout" if isinstance(failure, TimedOut) else failure.label
+        probe.breaker.trip(asyncio.get_running_loop().time(), f"probe: {what}")
+
+    @staticmethod
+    async def _failure(probe: Probe) -> ProviderError | None:
+        """What went wrong."""
         loop = asyncio.get_running_loop()
         try:
             with TimeLimit(loop, loop.time() + probe.config.timeout):
                 await probe.provider.probe(probe.config.timeout)
         except ProviderError as error:
-            return error.label
+            return error
         except TimeoutError:
-            return "timeout"
+            return TimedOut("attempt", probe.config.timeout)
         return None

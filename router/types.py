@@ -37,8 +37,7 @@ class Priority(IntEnum):
 class Live:
     """What is alive of a provider and model: one, shared by every route that names them. ``failures`` counts in a row,
     and an ok that was asked for after the last of them sets it back; ``tokens`` is what is in flight, input + 2 x output; ``used``: when it was last asked,
-    ``failed_at`` when it last failed, ``answered_at`` when somebody last got content, ``silent_at`` when it was last found to
-    answer nobody;
+    ``failed_at`` when it last failed, ``answered_at`` when somebody last got content;
     ``limit`` is for requests of typical size; ``guards`` have the rest, and ``looks`` are what they say beforehand.
     """
 
@@ -49,7 +48,6 @@ class Live:
     last_failure: str | None = None
     failed_at: float = -math.inf
     answered_at: float = -math.inf
-    silent_at: float = -math.inf
     limit: float = math.inf
     latency: Latency = field(default_factory=Latency)
     guards: tuple[Guard, ...] = ()

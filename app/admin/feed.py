@@ -55,12 +55,17 @@ class Feed:
         self._events = events
         self._history: deque[Event] = deque(maxlen=HISTORY)
         self._watchers: set[Watcher] = set()
-        self._leave = events.listen(self._history.append, *REMEMBERED)
+        self._leave = events.listen(self._remember, *REMEMBERED)
 
     def close(self) -> None:
         self._leave()
         for watcher in tuple(self._watchers):
             watcher.end("closed", "the gateway is shutting down")
+
+    def _remember(self, event: Event) -> None:
+        """Of a silence that goes on, its beginning is enough: it would drive all else out."""
+        if not (isinstance(event, Unanswered) and event.again):
+            self._history.append(event)
 
     @contextmanager
     def watching(self, kinds: Sequence[type[Event]]) -> Generator[Watcher]:

@@ -41,7 +41,15 @@ class Timeline:
 
     def _unanswered(self, event: Unanswered) -> None:
         seconds = round(event.seconds, 1)
-        log.warning("unanswered", target=event.target, seconds=seconds, overdue=event.overdue, again=event.again)
+        log.warning(
+            "unanswered",
+            target=event.target,
+            seconds=seconds,
+            waiting=event.waiting,
+            in_flight=event.in_flight,
+            drowned=event.drowned,
+            again=event.again,
+        )
 
     def _standing(self, event: StandingChanged) -> None:
         say = log.error if event.standing == "disabled" else log.warning

@@ -42,8 +42,10 @@ class Aimd:
         if not late:
             self._borne = max(self._borne, load)
         if load * 2.0 >= self.limit:
-            more = weight if self.doubling else weight / self.limit
-            self.limit = min(self._most, self.limit + (more * LATE if late else more))
+            more = weight
+            if not self.doubling:
+                more *= (LATE if late else 1.0) / self.limit
+            self.limit = min(self._most, self.limit + more)
 
     def overload(self, load: float, started: float, now: float, left: float = LOWER) -> None:
         """An attempt met overload: ``left`` is that share of the limit. One that ``started`` before the limit was last lowered
@@ -54,6 +56,10 @@ class Aimd:
             self._lowered = now
             self.slow_start = False
             self._borne = min(self._borne, self.limit / 2.0)
+
+    def forgive(self, limit: float) -> None:
+        """What lowered it from ``limit`` is over."""
+        self.limit = max(self.limit, limit)
 
     def restart(self, limit: float) -> None:
         """Begin anew from ``limit``, by slow start, where that is less than what is known."""

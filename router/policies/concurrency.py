@@ -17,7 +17,6 @@ from router.measures.quantiles import Quantiles
 from router.policies.aimd import LOWER, Aimd
 from router.policies.gradient import Gradient
 from router.policies.overload import overloaded, unanswered
-from router.policies.silence import TOO_MANY
 from router.policy import Ending, Ticket
 from router.types import Attempt, Call, Live
 
@@ -25,6 +24,7 @@ AT_ITS_LIMIT = "at_its_limit"
 GRADIENT_INITIAL = 20.0  # Netflix's
 LEARN_EVERY = 16  # attempts: how seldom the typical size is looked up
 SILENT = 0.5
+QUIET_SECONDS = 10.0
 SLACK = 1e-9
 
 
@@ -36,6 +36,7 @@ class Algorithm(Protocol):
     def began(self, weight: float, load: float, prompt: int | None, seconds: float, allowed: float = inf) -> None: ...
     def overload(self, load: float, started: float, now: float, left: float = LOWER) -> None: ...
     def restart(self, limit: float) -> None: ...
+    def forgive(self, limit: float) -> None: ...
 
 
 class Limiter:
@@ -54,6 +55,8 @@ class Limiter:
         self._sizes = Quantiles(least=LEARN_EVERY)
         self._until_learnt = LEARN_EVERY
         self._running = 0
+        self._idle_since = -inf
+        self._before: float | None = None  # the limit that a silence has lowered
         self.load = 0.0
         self.typical = 0.0
         if self._enabled:
@@ -73,8 +76,11 @@ class Limiter:
         if tokens and self.typical:
             weight = min(tokens / self.typical, max(1.0, limit / 2.0))
         # Room for a typical one is room enough, as in ``refusal``: else a large one that was told to come would be refused.
-        if self._running and self.load + 1.0 > limit + SLACK:
-            raise Refused(AT_ITS_LIMIT)
+        if self._running:
+            if self.load + 1.0 > limit + SLACK:
+                raise Refused(AT_ITS_LIMIT)
+        elif self._before is not None and now - self._idle_since >= QUIET_SECONDS:
+            self._forgive(self._before)
         load = self.load = self.load + weight
         self._running += 1
         if tokens:
@@ -107,14 +113,18 @@ class Limiter:
 
     def overload(self, load: float, started: float, now: float) -> None:
         """The larger of the loads then and now: of those that came together, the first met none, and fails first."""
+        self._before = None
         self._algorithm.overload(max(load, self.load), started, now)
         self._live.limit = self._algorithm.limit
 
     def unanswered(self, event: Unanswered) -> None:
-        """Callers give up, and many wait for longer than usual: it works for those who have gone, and gets round to the others
-        if it is given less. Once that may be chance; if it goes on it gets half each time (TCP, when its timer runs out).
+        """Callers give up and nobody is answered: it works for those who have gone, and gets round to the others if it is given
+        less. Once that may be chance; if it goes on it gets half each time (TCP, when its timer runs out). When it has had
+        nothing to do for a while it is as before.
         """
-        if event.overdue >= TOO_MANY:
+        if self._enabled and event.drowned:
+            if self._before is None:
+                self._before = self._algorithm.limit
             left = SILENT if event.again else LOWER
             self._algorithm.overload(self.load, event.at - event.seconds, event.at, left)
             self._live.limit = self._algorithm.limit
@@ -128,8 +138,15 @@ class Limiter:
             self._algorithm.restart(limit)
             self._live.limit = self._algorithm.limit
 
-    def release(self, weight: float) -> None:
+    def _forgive(self, limit: float) -> None:
+        self._before = None
+        self._algorithm.forgive(limit)
+        self._live.limit = self._algorithm.limit
+
+    def release(self, weight: float, now: float) -> None:
         self._running -= 1
+        if not self._running:
+            self._idle_since = now
         self.load = self.load - weight if self._running else 0.0  # no rounding error outlives the load
 
 
@@ -164,4 +181,4 @@ class _Ticket:
         """
         if overloaded(ending) or (unanswered(ending) and self._limiter.hears_nothing_since(self._started)):
             self._limiter.overload(self._load, self._started, now)
-        self._limiter.release(self._weight)
+        self._limiter.release(self._weight, now)

@@ -78,6 +78,10 @@ class Gradient:
         self._aimd.overload(load, started, now, left)
         self._round = max(float(WARM_UP), self.limit)
 
+    def forgive(self, limit: float) -> None:
+        self._aimd.forgive(limit)
+        self._start_round()
+
     def restart(self, limit: float) -> None:
         """As ``Aimd.restart``; how long a first token takes is not forgotten."""
         self._aimd.restart(limit)

@@ -11,7 +11,7 @@ from typing import Any
 from providers import Outcome, ProviderError
 from providers.errors import RateLimited
 from router.events import Unanswered
-from router.policies.silence import silence
+from router.policies.silence import Silence
 from router.policy import Ending, Ticket
 from router.types import Attempt, Call, Live
 
@@ -24,10 +24,9 @@ class Load:
     name = "load"
 
     def __init__(self, live: Live, target: str = "", emit: Callable[[Unanswered], None] = lambda _: None) -> None:
+        self.emit = emit
+        self.silence = Silence(target, live)
         self._live = live
-        self._target = target
-        self._emit = emit
-        self._waiting: dict[_Ticket, float] = {}  # for first content, and since when: the first for longest
 
     def refusal(self, call: Call, now: float) -> str | None:
         return None
@@ -38,7 +37,7 @@ class Load:
         live.tokens += attempt.tokens
         live.used = now
         ticket = _Ticket(self, live, attempt, now)
-        self._waiting[ticket] = now
+        self.silence.asked(ticket)
         return ticket
 
     def until(self, now: float) -> float | None:
@@ -48,7 +47,7 @@ class Load:
         live = self._live
         return {
             "in_flight": live.in_flight,
-            "waiting": len(self._waiting),
+            "waiting": self.silence.waiting,
             "tokens": live.tokens,
             "failures": live.failures,
             "last_failure": live.last_failure,
@@ -56,40 +55,26 @@ class Load:
             "seconds_to_answer": live.latency.estimate(stream=False, now=now),
         }
 
-    def answered(self, ticket: _Ticket, now: float) -> None:
-        del self._waiting[ticket]
-        self._live.answered_at = now
-
-    def unanswered(self, ticket: _Ticket, ending: Ending, stream: bool, prompt: int, now: float) -> None:
-        """It is over, and had no content."""
-        since = self._waiting.pop(ticket)
-        if ending.outcome is Outcome.OK:  # refused for what it asked for
-            self._live.answered_at = now
-        elif ending.outcome is Outcome.IGNORED and ending.sent:
-            event = silence(self._target, self._live, stream, prompt, since, self._waiting.values(), now)
-            if event is not None:
-                self._emit(event)
-
 
 class _Ticket:
     """Numbers only: the attempt leads to the request, whose body would live as long as the stream."""
 
-    __slots__ = ("_begun", "_live", "_load", "_outputs", "_prompt", "_sent", "_stream", "_tokens")
+    __slots__ = ("_begun", "_live", "_load", "_outputs", "_tokens", "prompt", "sent", "stream")
 
     def __init__(self, load: Load, live: Live, attempt: Attempt, now: float) -> None:
         self._load = load
         self._live = live
         self._begun = False
         self._tokens = attempt.tokens
-        self._prompt = attempt.prompt
-        self._stream = attempt.call.request.stream
+        self.prompt = attempt.prompt
+        self.stream = attempt.call.request.stream
         self._outputs = attempt.route.outputs
-        self._sent = now
+        self.sent = now
 
     def begun(self, seconds: float, now: float) -> None:
         self._begun = True
-        self._load.answered(self, now)
-        self._live.latency.observe(self._stream, self._prompt, seconds, now)
+        self._load.silence.answered(self, now)
+        self._live.latency.observe(self.stream, self.prompt, seconds, now)
 
     def settle(self, ending: Ending, now: float) -> None:
         live = self._live
@@ -97,9 +82,9 @@ class _Ticket:
         live.tokens -= self._tokens
         outcome = ending.outcome
         if not self._begun:
-            self._load.unanswered(self, ending, self._stream, self._prompt, now)
+            self._unanswered(ending, now)
         if outcome is Outcome.OK:
-            if live.failures and self._sent >= live.failed_at:  # what was asked before says nothing of what is now
+            if live.failures and self.sent >= live.failed_at:  # what was asked before says nothing of what is now
                 live.failures = 0
                 live.last_failure = None
             if ending.usage is not None:  # of a whole answer: one cut short says nothing about their length
@@ -111,7 +96,16 @@ class _Ticket:
             if not ending.midway:
                 live.latency.penalise(self._penalty(ending.failure, now), now)
 
+    def _unanswered(self, ending: Ending, now: float) -> None:
+        silence = self._load.silence
+        if ending.outcome is not Outcome.IGNORED or ending.failure is not None or not ending.sent:
+            silence.over(self)
+            return
+        event = silence.given_up(self, now)
+        if event is not None:
+            self._load.emit(event)
+
     def _penalty(self, failure: ProviderError | None, now: float) -> float:
         """A failure that comes fast must not look like a fast answer, and one that took long was at least as long."""
         named = failure.retry_after if isinstance(failure, RateLimited) else None
-        return max(LEAST_PENALTY, min(MOST_PENALTY, named or 0.0), now - self._sent)
+        return max(LEAST_PENALTY, min(MOST_PENALTY, named or 0.0), now - self.sent)

@@ -39,14 +39,14 @@ async def test_who_answers_neither_its_callers_nor_us_is_ejected(faulty: StartFa
     async def ejected() -> bool:
         return str((await scene.breaker("stuck"))["state"]) == "open"
 
-    await eventually(ejected)
+    await eventually(ejected, within=5)
     breaker = await scene.breaker("stuck")
     assert (breaker["reason"], breaker["failures"], breaker["consecutive_failures"]) == ("probe: timeout", 0, 0)
     answer = await scene.ask("the next", stream=False, X_Provider_Priority=PREFERRED)
     assert (answer.status, answer.headers["x-attempts"]) == (200, "spare/x:200")
     assert len(posts(stuck)) == 1
     lines = [line for line in scene.gateway.log_lines() if line["event"] == "unanswered"]
-    assert [(line["target"], line["overdue"], line["level"]) for line in lines] == [("stuck/x", 1, "warning")]
+    assert [(line["target"], line["waiting"], line["level"]) for line in lines] == [("stuck/x", 1, "warning")]
 
 
 async def test_who_answers_us_is_left_alone(faulty: StartFaulty, gateway: StartGateway) -> None:

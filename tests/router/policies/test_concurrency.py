@@ -26,7 +26,6 @@ from router.config import Concurrency
 from router.errors import Refused
 from router.events import Unanswered
 from router.policies.concurrency import Limiter
-from router.policies.silence import TOO_MANY
 from router.policy import IGNORED, OK, UNSENT, Ending
 from router.types import Attempt, Live, Route, Target
 
@@ -243,14 +242,53 @@ def test_a_target_that_answers_none_of_many_gets_less_and_half_if_that_goes_on(a
     it = limiter(100.0, algorithm=algorithm)
     for _ in range(100):
         it.admit(ONE, 0.0)
-    it.unanswered(Unanswered(10.0, "a/m", 10.0, TOO_MANY - 1, again=False))
+    silent = Unanswered(10.0, "a/m", 10.0, waiting=50, in_flight=100, drowned=True, again=False)
+    it.unanswered(silent._replace(drowned=False))
     assert it.limit == pytest.approx(100.0)
-    it.unanswered(Unanswered(10.0, "a/m", 10.0, TOO_MANY, again=False))
+    it.unanswered(silent)
     assert it.limit == pytest.approx(90.0)
-    it.unanswered(Unanswered(20.1, "a/m", 10.0, TOO_MANY, again=True))
+    it.unanswered(silent._replace(at=20.1, again=True))
     assert it.limit == pytest.approx(45.0)
-    it.unanswered(Unanswered(21.0, "a/m", 10.0, TOO_MANY, again=True))
+    it.unanswered(silent._replace(at=21.0, again=True))
     assert it.limit == pytest.approx(45.0), "whoever came before the limit was lowered knows nothing new"
+
+
+def silent(it: Limited, at: float, *, again: bool = False) -> None:
+    it.unanswered(Unanswered(at, "a/m", 10.0, waiting=50, in_flight=50, drowned=True, again=again))
+
+
+def test_after_a_time_without_anything_to_do_a_silence_is_forgiven():
+    """What it had to do for those who had gone is done by then."""
+    it = limiter(100.0)
+    tickets = [it.admit(ONE, 0.0) for _ in range(10)]
+    silent(it, 10.0)
+    silent(it, 20.1, again=True)
+    assert it.limit == pytest.approx(4.5)
+    for ticket in tickets:
+        ticket.settle(IGNORED, 21.0)
+    it.admit(ONE, 30.9).settle(IGNORED, 30.9)
+    assert it.limit == pytest.approx(4.5)
+    it.admit(ONE, 41.0)
+    assert it.limit == pytest.approx(100.0)
+
+
+def test_what_an_overload_has_taught_since_is_not_forgiven():
+    it = limiter(100.0)
+    tickets = [it.admit(ONE, 0.0) for _ in range(10)]
+    silent(it, 10.0)
+    for ticket in tickets:
+        ticket.settle(IGNORED, 11.0)
+    it.admit(ONE, 12.0).settle(failed(Overloaded("full")), 12.5)
+    lowered = it.limit
+    it.admit(ONE, 100.0)
+    assert it.limit == lowered < 9.0
+
+
+def test_switched_off_it_learns_nothing_from_a_silence_either():
+    it = limiter(enabled=False)
+    it.unanswered(Unanswered(10.0, "a/m", 10.0, waiting=50, in_flight=50, drowned=True, again=False))
+    assert it.limit == inf
+    assert it.describe(0.0)["limit"] is None
 
 
 @pytest.mark.parametrize("ending", [OK, IGNORED, UNSENT, *map(failed, OTHERS)], ids=lambda ending: str(ending.label))
