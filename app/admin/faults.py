@@ -160,6 +160,8 @@ def _stopped(api: APIRouter, gateway: Gateway, audit: Audit) -> None:
     @api.delete("/admin/faults", summary="Stop one, or all")
     async def stop(request: Request, fault_id: Annotated[str | None, Query(alias="id")] = None) -> StoppedFaults:
         """`id` is the one; without it, all."""
+        for name in request.query_params.keys() - {"id"}:  # whoever means one must not stop all
+            raise ApiError(400, f"{name[:64]}: is not known here; id is", code="invalid_field", param=name[:64])
         return await stop_all(request) if fault_id is None else await stop_one(request, fault_id)
 
     @api.delete("/admin/faults/{fault_id}", summary="Stop one")

@@ -101,6 +101,16 @@ async def test_ended_by_hand(desk: Desk, method: str, path: str, stopped: list[s
     assert (await desk.chat("tried", X_Experiment="side=old")).status_code == (200 if "one" in stopped else 502)
 
 
+@pytest.mark.parametrize("query", ["fault=one", "ID=one", "id=one&all=true"])
+async def test_whoever_means_one_and_says_it_wrongly_does_not_stop_all(desk: Desk, query: str) -> None:
+    await begin(desk, id="one")
+    await begin(desk, id="other", target="right")
+    answer = await desk.admin("DELETE", f"/admin/faults?{query}")
+    assert (answer.status_code, error_of(answer)["code"]) == (400, "invalid_field")
+    assert "is not known here; id is" in error_of(answer)["message"]
+    assert len((await desk.get("/admin/faults"))["faults"]) == 2
+
+
 async def test_stopping_all_when_none_acts_is_no_mistake(desk: Desk) -> None:
     assert (await desk.admin("POST", "/admin/faults/stop")).json() == {"stopped": []}
 
