@@ -26,6 +26,7 @@ from app.settings.problems import nearest
 from router.sim.trace import TraceError
 
 NOT_HELD, UNUSABLE = 1, 2
+BROKEN_OFF = 130  # as shells say it of whoever ends by an interrupt
 
 
 @click.group()
@@ -70,7 +71,7 @@ def run(
 ) -> None:
     """Run FILE, or the scenario of that name that ships, and say what held.
 
-    Exit status 0 if all that it expects held, 1 if not, 2 if it cannot be run.
+    Exit status 0 if all that it expects held, 1 if not, 2 if it cannot be run, 130 if it was broken off.
     """
     if live is not None:
         how = "cannot be combined with --virtual" if virtual else "is not in this version yet; run it with --virtual"
@@ -82,6 +83,8 @@ def run(
     try:
         with nullcontext() if out is None else closing(Record(out)) as record:
             held = _run(made, record, progress=progress)
+    except KeyboardInterrupt:
+        fail("Broken off.", "" if out is None else f"Nothing was written to {out}.", status=BROKEN_OFF)
     except OSError as error:
         if out is None:
             raise
