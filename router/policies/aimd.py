@@ -18,7 +18,7 @@ class Aimd:
     only up to what it is known to bear (TCP's ssthresh): who comes back from a failure is met by a crowd.
     """
 
-    __slots__ = ("_borne", "_least", "_lowered", "_most", "_threshold", "limit", "slow_start")
+    __slots__ = ("_before", "_borne", "_least", "_lowered", "_most", "_threshold", "limit", "slow_start")
 
     def __init__(self, limit: float, least: float, most: float, *, slow_start: bool) -> None:
         self.limit = min(most, max(least, limit))
@@ -27,17 +27,27 @@ class Aimd:
         self.slow_start = slow_start
         self._lowered = -inf
         self._borne = 0.0
+        self._before: float | None = None  # a row of refusals, what was in flight when it began
         self._threshold = inf
 
     @property
     def doubling(self) -> bool:
         return self.slow_start and self.limit < self._threshold
 
-    def began(self, weight: float, load: float, prompt: int | None, seconds: float, allowed: float = inf) -> None:
+    def began(
+        self,
+        weight: float,
+        load: float,
+        prompt: int | None,
+        seconds: float,
+        allowed: float = inf,
+        started: float = inf,
+    ) -> None:
         """An attempt of ``weight`` has its first content, after ``seconds`` of those ``allowed``. Nothing is learnt while less
         than half of the limit is used: what was not tried has not succeeded. One that took over half of its time bears
         witness to no such load: with twice as much it would have failed.
         """
+        self.answered(started)
         late = seconds * 2.0 > allowed
         if not late:
             self._borne = max(self._borne, load)
@@ -46,6 +56,14 @@ class Aimd:
             if not self.doubling:
                 more *= (LATE if late else 1.0) / self.limit
             self.limit = min(self._most, self.limit + more)
+
+    def refused(self, load: float, started: float, now: float) -> None:
+        """An attempt was turned away as too much, as by ``overload``; but a row of those without an answer to anything that was sent
+        between them is an outage, and teaches no more than the first.
+        """
+        if self._before is None:
+            self._before = min(self.limit, load)
+        self.overload(load, started, now)
 
     def overload(self, load: float, started: float, now: float, left: float = LOWER) -> None:
         """An attempt met overload: ``left`` is that share of the limit. One that ``started`` before the limit was last lowered
@@ -56,6 +74,15 @@ class Aimd:
             self._lowered = now
             self.slow_start = False
             self._borne = min(self._borne, self.limit / 2.0)
+
+    def answered(self, started: float) -> None:
+        """Ends a row of refusals, if it was sent after them: back by doubling to what a single one would have left."""
+        before = self._before
+        if before is not None and started > self._lowered:
+            self._before = None
+            if self.limit < before * LOWER:
+                self.slow_start = True
+                self._threshold = before * LOWER
 
     def forgive(self, limit: float) -> None:
         """What lowered it from ``limit`` is over."""

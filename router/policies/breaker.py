@@ -30,7 +30,8 @@ HEALTHY_SECONDS = 10.0  # takes one ejection off the count of those in a row (En
 
 class Breaker:
     """Guard of one target. ``companies`` are the routes that it belongs to: they may forbid it to open, and then it opens with
-    the next result that leaves it reason to, once they allow it. ``open_until`` is 0 unless it is open.
+    the next result that leaves it reason to, once they allow it; but if it answers meanwhile it is judged anew from then on.
+    ``open_until`` is 0 unless it is open.
 
     A success counts when the answer begins, since a stream may last longer than any window; if it breaks off later, that
     success becomes a failure. What began before the last transition counts no more. One that is not ``enabled`` counts, and
@@ -56,6 +57,7 @@ class Breaker:
         self._probes = Probes(config.half_open)
         self._ejections = 0
         self._openings = 0
+        self.forbidden = False
 
     @property
     def ejected(self) -> bool:
@@ -123,6 +125,7 @@ class Breaker:
         if not self._config.enabled or self.state is FORCED_OPEN:
             return
         if self.state is CLOSED and not all(company.may_eject() for company in self.companies):
+            self.forbidden = True
             return
         config = self._config
         in_a_row = self._ejections_at(now) + 1
@@ -130,6 +133,11 @@ class Breaker:
         seconds = min(config.open_max, config.open_base * in_a_row)
         seconds *= 1 + unit(self._seed, self._target, f"open {self._openings}") / 2
         self._move(OPEN, reason, now, max(self.open_until, now + seconds), in_a_row)
+
+    def judge_anew(self) -> None:
+        """It was not allowed to open, and answers again: what was before is no reason to open once it is allowed."""
+        self.forbidden = False
+        self._tally = Tally(self._config)
 
     def judge(self, tally: Tally, now: float) -> None:
         """Closed: do the results of ``tally`` make it open? None of an earlier time does."""
@@ -190,6 +198,7 @@ class Breaker:
         self.since = now
         self.open_until = open_until
         self._reason = reason
+        self.forbidden = False
         self._tally = Tally(self._config)  # results of earlier tickets go to the old ones
         self._probes = Probes(self._config.half_open)
         self._emit(BreakerMoved(now, self._target, before, state, reason, *self._before, self._ejections, open_until))
@@ -207,6 +216,8 @@ class _Counted:
         self._place: int | None = None  # in the window, of its success
 
     def begun(self, seconds: float, now: float) -> None:
+        if self._breaker.forbidden:
+            self._breaker.judge_anew()
         tally = self._tally
         self._before = tally.in_a_row
         tally.in_a_row = 0

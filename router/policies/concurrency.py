@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from math import inf
 from typing import Any, Protocol
 
+from providers import Outcome
 from router.config import Concurrency
 from router.errors import Refused
 from router.events import Unanswered
@@ -33,7 +34,16 @@ class Algorithm(Protocol):
 
     @property
     def limit(self) -> float: ...
-    def began(self, weight: float, load: float, prompt: int | None, seconds: float, allowed: float = inf) -> None: ...
+    def began(
+        self,
+        weight: float,
+        load: float,
+        prompt: int | None,
+        seconds: float,
+        allowed: float = inf,
+        started: float = inf,
+    ) -> None: ...
+    def refused(self, load: float, started: float, now: float) -> None: ...
     def overload(self, load: float, started: float, now: float, left: float = LOWER) -> None: ...
     def restart(self, limit: float) -> None: ...
     def forgive(self, limit: float) -> None: ...
@@ -107,14 +117,17 @@ class Limiter:
             "typical_tokens": self.typical or None,
         }
 
-    def began(self, weight: float, load: float, prompt: int | None, seconds: float, allowed: float) -> None:
-        self._algorithm.began(weight, load, prompt, seconds, allowed)
+    def began(
+        self, weight: float, load: float, prompt: int | None, seconds: float, allowed: float, started: float
+    ) -> None:
+        self._algorithm.began(weight, load, prompt, seconds, allowed, started)
         self._live.limit = self._algorithm.limit
 
-    def overload(self, load: float, started: float, now: float) -> None:
+    def overload(self, load: float, started: float, now: float, *, refused: bool) -> None:
         """The larger of the loads then and now: of those that came together, the first met none, and fails first."""
         self._before = None
-        self._algorithm.overload(max(load, self.load), started, now)
+        lower = self._algorithm.refused if refused else self._algorithm.overload
+        lower(max(load, self.load), started, now)
         self._live.limit = self._algorithm.limit
 
     def unanswered(self, event: Unanswered) -> None:
@@ -173,12 +186,12 @@ class _Ticket:
         self._prompt = prompt
 
     def begun(self, seconds: float, now: float) -> None:
-        self._limiter.began(self._weight, self._load, self._prompt, seconds, self._allowed)
+        self._limiter.began(self._weight, self._load, self._prompt, seconds, self._allowed, self._started)
 
     def settle(self, ending: Ending, now: float) -> None:
         """Overload teaches, and so does a time in which nobody was answered; whatever else ends an attempt only gives back what
         it held.
         """
         if overloaded(ending) or (unanswered(ending) and self._limiter.hears_nothing_since(self._started)):
-            self._limiter.overload(self._load, self._started, now)
+            self._limiter.overload(self._load, self._started, now, refused=ending.outcome is Outcome.OVERLOAD)
         self._limiter.release(self._weight, now)

@@ -53,11 +53,20 @@ class Gradient:
     def limit(self) -> float:
         return self._aimd.limit
 
-    def began(self, weight: float, load: float, prompt: int | None, seconds: float, allowed: float = inf) -> None:
+    def began(
+        self,
+        weight: float,
+        load: float,
+        prompt: int | None,
+        seconds: float,
+        allowed: float = inf,
+        started: float = inf,
+    ) -> None:
         """First content ``seconds`` after it was asked for, with a ``prompt`` of so many tokens; None: a plain answer."""
         if prompt is None:
-            self._aimd.began(weight, load, prompt, seconds, allowed)
+            self._aimd.began(weight, load, prompt, seconds, allowed, started)
             return
+        self._aimd.answered(started)
         bucket = bisect_right(EDGES, prompt)
         long = self._longs[bucket]
         if self._seen[bucket] < WARM_UP or long <= 0.0:
@@ -73,6 +82,10 @@ class Gradient:
         self._busiest = max(self._busiest, load)
         if self._samples >= self._round:
             self._move(self._ratios / self._samples)
+
+    def refused(self, load: float, started: float, now: float) -> None:
+        self._aimd.refused(load, started, now)
+        self._round = max(float(WARM_UP), self.limit)
 
     def overload(self, load: float, started: float, now: float, left: float = LOWER) -> None:
         self._aimd.overload(load, started, now, left)

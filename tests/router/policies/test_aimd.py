@@ -71,6 +71,41 @@ def test_nor_does_it_bear_witness_to_what_its_target_bears():
     )
 
 
+def test_a_row_of_refusals_without_an_answer_teaches_no_more_than_one():
+    """An upstream that answers 503 to everything for a while is an outage: to add one by one afterwards takes as long again."""
+    limit = aimd(100.0)
+    for at in range(1, 100):
+        limit.refused(40.0, float(at), at + 0.5)
+    assert limit.limit == pytest.approx(1.0)
+    limit.began(1.0, 1.0, None, 0.1, started=50.0)  # was under way before the last of them
+    assert limit.limit == pytest.approx(2.0)
+    limit.began(1.0, 2.0, None, 0.1, started=200.0)
+    assert limit.limit == pytest.approx(3.0)
+    for _ in range(60):
+        limit.began(1.0, limit.limit, None, 0.1, started=201.0)
+    assert 36.0 <= limit.limit < 38.0, "doubled up to nine tenths of what was in flight at first, and then one by one"
+
+
+def test_refusals_between_answers_are_overloads_like_others():
+    refused, overloaded = aimd(100.0), aimd(100.0)
+    for at in range(1, 20):
+        refused.refused(100.0, float(at), at + 0.5)
+        overloaded.overload(100.0, float(at), at + 0.5)
+        for limit in (refused, overloaded):
+            limit.began(1.0, limit.limit, None, 0.1, started=at + 0.6)
+    assert refused.limit == pytest.approx(overloaded.limit)
+
+
+def test_silence_is_no_refusal():
+    """Who comes back from a queue of dead work is given more with care."""
+    limit = aimd(100.0)
+    for at in range(1, 100):
+        limit.overload(40.0, float(at), at + 0.5)
+    for _ in range(10):
+        limit.began(1.0, limit.limit, None, 0.1, started=200.0)
+    assert limit.limit < 6.0
+
+
 def test_it_can_be_lowered_by_more():
     limit = aimd()
     limit.overload(10.0, 0.0, 1.0, 0.5)

@@ -635,7 +635,8 @@ def test_a_forced_attempt_is_a_probe_while_there_are_permits():
     assert closed.counts == (1, 1, 0, 1)
 
 
-def test_while_it_may_not_be_ejected_it_stays_closed_and_opens_as_soon_as_it_may():
+def spared() -> tuple[Line, Breaker]:
+    """It has failed 30 times, and may not be ejected since the other is."""
     company, other = Ejections(0.5), Breaker("b/m", config.Breaker())
     line = Line()
     company.join(line.breaker)
@@ -644,9 +645,36 @@ def test_while_it_may_not_be_ejected_it_stays_closed_and_opens_as_soon_as_it_may
     line.calls(*[FAULT] * 30)
     assert (line.breaker.state, line.look(), line.moves) == (CLOSED, None, [])
     assert line.told("ejections_in_a_row") == 0
+    return line, other
+
+
+def test_while_it_may_not_be_ejected_it_stays_closed_and_opens_as_soon_as_it_may():
+    line, other = spared()
     other.force_close(0.0, "fixed")
-    line.call(OK)  # 30 of 31 have failed all the same
-    assert line.moves[0].reason == "30 of 31 calls failed"
+    line.call(FAULT)
+    assert line.moves[0].reason == "31 failures in a row"
+
+
+def test_one_that_answers_again_before_it_may_be_ejected_is_judged_anew():
+    """Else the target that carried the route through an outage would be ejected for that when another comes back."""
+    line, other = spared()
+    line.calls(OK)
+    other.force_close(0.0, "fixed")
+    line.calls(*[OK] * 20, *[FAULT] * 4)
+    assert (line.moves, line.told("calls", "failures")) == ([], (24, 4))
+    line.call(FAULT)
+    assert line.moves[0].reason == "5 failures in a row"
+
+
+def test_one_that_answers_now_and_then_is_ejected_soon_after_it_may_be():
+    line, other = spared()
+    line.calls(*[OK, FAULT, FAULT, FAULT] * 20)
+    assert line.moves == []
+    other.force_close(0.0, "fixed")
+    for ending in [OK, FAULT, FAULT, FAULT] * 3:
+        if not line.moves:
+            line.call(ending)
+    assert [move.after for move in line.moves] == ["open"]
 
 
 def test_an_operator_opens_it_for_a_time():
