@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import sys
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
@@ -34,7 +35,7 @@ TRIGGERS = {
     "answer 500": {},
     "2.5 times the calls": {},
 }
-CANCELLED = {"works_on": "works on", "stops": "stops"}
+CANCELLED = {"works_on": "is worked on", "stops": "is dropped"}
 PATIENCE = (3.0, 10.0, 60.0)
 RETRIES = (0, 2)
 
@@ -86,7 +87,7 @@ def told(found: Mapping[Cell, float | None]) -> Table:
     """The slower of one server and two; plain calls, then streams."""
     table = Table(title="seconds to 95 % again: plain calls / streams", title_justify="left", box=HORIZONTALS)
     table.add_column("for 20 s servers")
-    table.add_column("for leavers a server")
+    table.add_column("a call whose client left")
     for patience, retries in itertools.product(PATIENCE, RETRIES):
         table.add_column(f"{patience:g} s" + (f", {retries} retries" if retries else ""), justify="right")
     for trigger, cancelled in itertools.product(TRIGGERS, CANCELLED):
@@ -112,7 +113,7 @@ def _slower(seconds: Sequence[float | None]) -> str:
 def main(config_text: str, out: Path | None) -> None:
     """Every kind of trouble with every kind of client: how long the defaults take to get over it."""
     config = json.loads(config_text)
-    console = Console()
+    console = Console(width=None if sys.stdout.isatty() else 120)
     found: dict[Cell, float | None] = {}
     with Progress(console=console, transient=True) as progress, ProcessPoolExecutor(os.cpu_count()) as pool:
         task = progress.add_task(f"{len(CELLS)} scenarios", total=len(CELLS))
