@@ -161,7 +161,8 @@ class Prober:
     @staticmethod
     def _trip(probe: Probe, failure: ProviderError) -> None:
         what = "timeout" if isinstance(failure, TimedOut) else failure.label
-        probe.breaker.trip(asyncio.get_running_loop().time(), f"probe: {what}")
+        grows = probe.breaker.state != OPEN
+        probe.breaker.trip(asyncio.get_running_loop().time(), f"probe: {what}", grows=grows)
 
     @staticmethod
     async def _failure(probe: Probe) -> ProviderError | None:

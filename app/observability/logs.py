@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 import structlog
 
-from app.observability.sink import standard_output
+from app.observability.sink import Output, standard_output
 
 
 class _NoIncompleteResponse(logging.Filter):
@@ -34,14 +34,26 @@ def configure(level: str, *, colours: bool | None = None) -> None:
         shared = [structlog.processors.add_log_level, timestamp, console, _encoded]
     else:
         shared.append(structlog.processors.JSONRenderer(serializer=_dumps))
-    out: Any = standard_output()  # a file is asked for, write and flush are needed
+    lines = _Lines(standard_output())
     structlog.configure(
         processors=shared,
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level]),
-        logger_factory=structlog.BytesLoggerFactory(out),
+        logger_factory=lambda *_: lines,
         cache_logger_on_first_use=True,
     )
     _join_uvicorn(level)
+
+
+class _Lines:
+    """structlog's own has a lock, and who logs from the garbage collector, in the middle of a line, would wait for himself."""
+
+    def __init__(self, out: Output) -> None:
+        self._out = out
+
+    def msg(self, line: bytes) -> None:
+        self._out.write(line + b"\n")
+
+    log = debug = info = warn = warning = error = err = critical = fatal = failure = exception = msg
 
 
 def _encoded(_logger: Any, _method: str, line: Any) -> bytes:

@@ -18,7 +18,7 @@ class Aimd:
     only up to what it is known to bear (TCP's ssthresh): who comes back from a failure is met by a crowd.
     """
 
-    __slots__ = ("_before", "_borne", "_least", "_lowered", "_most", "_threshold", "limit", "slow_start")
+    __slots__ = ("_borne", "_least", "_lowered", "_most", "_row", "_threshold", "limit", "slow_start")
 
     def __init__(self, limit: float, least: float, most: float, *, slow_start: bool) -> None:
         self.limit = min(most, max(least, limit))
@@ -27,7 +27,7 @@ class Aimd:
         self.slow_start = slow_start
         self._lowered = -inf
         self._borne = 0.0
-        self._before: float | None = None  # a row of refusals, what was in flight when it began
+        self._row: tuple[float, float] | None = None  # of refusals: what was in flight, and borne, when it began
         self._threshold = inf
 
     @property
@@ -61,14 +61,18 @@ class Aimd:
         """An attempt was turned away as too much, as by ``overload``; but a row of those without an answer to anything that was sent
         between them is an outage, and teaches no more than the first.
         """
-        if self._before is None:
-            self._before = min(self.limit, load)
-        self.overload(load, started, now)
+        if self._row is None:
+            self._row = min(self.limit, load), self._borne
+        self._lower(load, started, now, LOWER)
 
     def overload(self, load: float, started: float, now: float, left: float = LOWER) -> None:
         """An attempt met overload: ``left`` is that share of the limit. One that ``started`` before the limit was last lowered
         tells nothing new.
         """
+        self._row = None
+        self._lower(load, started, now, left)
+
+    def _lower(self, load: float, started: float, now: float, left: float) -> None:
         if started > self._lowered:
             self.limit = max(self._least, min(self.limit, load) * left)
             self._lowered = now
@@ -77,12 +81,17 @@ class Aimd:
 
     def answered(self, started: float) -> None:
         """Ends a row of refusals, if it was sent after them: back by doubling to what a single one would have left."""
-        before = self._before
-        if before is not None and started > self._lowered:
-            self._before = None
+        if self._row is not None and started > self._lowered:
+            before, borne = self._row
+            self._row = None
+            self._borne = max(self._borne, min(borne, before * LOWER))
             if self.limit < before * LOWER:
                 self.slow_start = True
                 self._threshold = before * LOWER
+
+    def doubled(self) -> float:
+        """What a round of slow start makes of the limit."""
+        return min(self.limit * 2.0, max(self.limit, self._threshold))
 
     def forgive(self, limit: float) -> None:
         """What lowered it from ``limit`` is over."""

@@ -57,7 +57,7 @@ class Breaker:
         self._probes = Probes(config.half_open)
         self._ejections = 0
         self._openings = 0
-        self.forbidden = False
+        self.forbidden = math.inf  # when it was last not allowed to open, while that matters
 
     @property
     def ejected(self) -> bool:
@@ -120,15 +120,17 @@ class Breaker:
         """By an operator: what was counted is forgotten, but for the ejections in a row."""
         self._move(CLOSED, reason, now)
 
-    def trip(self, now: float, reason: str) -> None:
-        """Open, if that is allowed. An open one opens anew: never for less than it has left."""
+    def trip(self, now: float, reason: str, *, grows: bool = True) -> None:
+        """Open, if that is allowed. An open one opens anew: never for less than it has left. It ``grows`` with each opening in a
+        row; not when only a probe has failed, since no client had to find that out.
+        """
         if not self._config.enabled or self.state is FORCED_OPEN:
             return
         if self.state is CLOSED and not all(company.may_eject() for company in self.companies):
-            self.forbidden = True
+            self.forbidden = now
             return
         config = self._config
-        in_a_row = self._ejections_at(now) + 1
+        in_a_row = max(1, self._ejections_at(now) + grows)
         self._openings += 1
         seconds = min(config.open_max, config.open_base * in_a_row)
         seconds *= 1 + unit(self._seed, self._target, f"open {self._openings}") / 2
@@ -136,7 +138,7 @@ class Breaker:
 
     def judge_anew(self) -> None:
         """It was not allowed to open, and answers again: what was before is no reason to open once it is allowed."""
-        self.forbidden = False
+        self.forbidden = math.inf
         self._tally = Tally(self._config)
 
     def judge(self, tally: Tally, now: float) -> None:
@@ -198,7 +200,7 @@ class Breaker:
         self.since = now
         self.open_until = open_until
         self._reason = reason
-        self.forbidden = False
+        self.forbidden = math.inf
         self._tally = Tally(self._config)  # results of earlier tickets go to the old ones
         self._probes = Probes(self._config.half_open)
         self._emit(BreakerMoved(now, self._target, before, state, reason, *self._before, self._ejections, open_until))
@@ -216,7 +218,7 @@ class _Counted:
         self._place: int | None = None  # in the window, of its success
 
     def begun(self, seconds: float, now: float) -> None:
-        if self._breaker.forbidden:
+        if now - seconds > self._breaker.forbidden:  # sent before that, it says nothing of what is now
             self._breaker.judge_anew()
         tally = self._tally
         self._before = tally.in_a_row

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from math import inf
 from typing import Any, Protocol
 
-from providers import Outcome
+from providers.errors import Overloaded
 from router.config import Concurrency
 from router.errors import Refused
 from router.events import Unanswered
@@ -193,5 +193,5 @@ class _Ticket:
         it held.
         """
         if overloaded(ending) or (unanswered(ending) and self._limiter.hears_nothing_since(self._started)):
-            self._limiter.overload(self._load, self._started, now, refused=ending.outcome is Outcome.OVERLOAD)
+            self._limiter.overload(self._load, self._started, now, refused=isinstance(ending.failure, Overloaded))
         self._limiter.release(self._weight, now)

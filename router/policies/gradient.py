@@ -106,7 +106,9 @@ class Gradient:
             gradient = min(1.0, max(0.5, TOLERANCE / ratio)) if ratio > 0.0 else 1.0
             if gradient < 1.0:
                 self._aimd.slow_start = False
-            moved = limit * 2.0 if self._aimd.doubling else limit + SMOOTHING * (limit * gradient + QUEUE - limit)
+            moved = (
+                self._aimd.doubled() if self._aimd.doubling else limit + SMOOTHING * (limit * gradient + QUEUE - limit)
+            )
             self._aimd.limit = min(self._most, max(self._least, moved))
         self._start_round()
 

@@ -103,7 +103,7 @@ async def test_when_there_is_room_again_the_rest_follows_by_itself():
         await asyncio.sleep(RETRY_SECONDS)
         said += pipe.read()
     assert said == lines(0, 8000)
-    assert not pipe.sink._retrying
+    assert pipe.sink._retrying is None
     pipe.close()
 
 
@@ -172,6 +172,64 @@ def test_one_that_somebody_has_made_non_blocking_loses_nothing(pipe):
     while part := (pipe.sink.write(b""), pipe.read())[1]:
         said += part
     assert said == lines(0, 8000)
+
+
+def test_what_dies_in_the_middle_of_a_write_may_write_too(pipe, monkeypatch):
+    """The garbage collector may run anywhere, and a task whose exception nobody has seen logs that when it is collected."""
+    real, depth = os.write, []
+
+    def write(descriptor: int, data: bytes) -> int:
+        if len(depth) < 3:
+            depth.append(1)
+            pipe.sink.write(LINE % len(depth))
+        return real(descriptor, data)
+
+    monkeypatch.setattr(os, "write", write)
+    pipe.sink.write(LINE % 0)
+    assert pipe.read() == lines(0, 4)
+
+
+def test_a_line_that_was_cut_short_is_ended_before_the_next(pipe, monkeypatch):
+    """As on a disk that becomes full in the middle of it."""
+    real, answers = os.write, [10, OSError(28, "no space left on device")]
+
+    def write(descriptor: int, data: bytes) -> int:
+        answer = answers.pop(0) if answers else len(data)
+        if isinstance(answer, OSError):
+            raise answer
+        return real(descriptor, data[:answer])
+
+    monkeypatch.setattr(os, "write", write)
+    pipe.sink.write(LINE % 0)
+    pipe.sink.write(LINE % 1)
+    torn, told, following = pipe.read().splitlines()
+    assert torn == (LINE % 0)[:10]
+    assert (orjson.loads(told)["lines"], orjson.loads(following)["n"]) == (1, 1)
+
+
+def test_a_loop_that_has_ended_keeps_no_other_from_trying_again():
+    pipe = Pipe()
+
+    async def fill() -> None:
+        pipe.sink.write(lines(0, 8000))
+
+    async def wait() -> bytes:
+        said = pipe.read()
+        pipe.sink.write(b"")
+        for _ in range(10):
+            await asyncio.sleep(RETRY_SECONDS)
+            said += pipe.read()
+        return said
+
+    on_virtual_clock(fill)()
+    heard: list[bytes] = []
+
+    async def hear() -> None:
+        heard.append(await wait())
+
+    on_virtual_clock(hear)()
+    assert heard == [lines(0, 8000)]
+    pipe.close()
 
 
 def test_threads_may_write_at_once(pipe):

@@ -96,6 +96,30 @@ def test_refusals_between_answers_are_overloads_like_others():
     assert refused.limit == pytest.approx(overloaded.limit)
 
 
+def test_what_it_had_borne_before_an_outage_it_is_known_to_bear_after_it():
+    """Its breaker opens meanwhile, and begins anew when it closes."""
+    limit = aimd(100.0, slow_start=True)
+    limit.began(1.0, 60.0, None, 0.1, started=0.0)
+    for at in range(1, 100):
+        limit.refused(80.0, float(at), at + 0.5)
+    limit.began(1.0, 1.0, None, 0.1, started=200.0)
+    limit.restart(5.0)
+    for _ in range(100):
+        limit.began(1.0, limit.limit, None, 0.1, started=201.0)
+    assert 60.0 <= limit.limit < 62.0
+
+
+def test_a_silence_after_a_refusal_is_not_taken_back():
+    limit = aimd(100.0)
+    limit.refused(100.0, 1.0, 1.5)
+    for at in range(2, 8):
+        limit.overload(100.0, float(at), at + 0.5, 0.5)
+    lowered = limit.limit
+    limit.began(1.0, lowered, None, 0.1, started=100.0)
+    assert limit.limit < lowered + 1.0
+    assert not limit.slow_start
+
+
 def test_silence_is_no_refusal():
     """Who comes back from a queue of dead work is given more with care."""
     limit = aimd(100.0)

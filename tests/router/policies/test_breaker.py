@@ -658,6 +658,7 @@ def test_while_it_may_not_be_ejected_it_stays_closed_and_opens_as_soon_as_it_may
 def test_one_that_answers_again_before_it_may_be_ejected_is_judged_anew():
     """Else the target that carried the route through an outage would be ejected for that when another comes back."""
     line, other = spared()
+    line.time += 1.0
     line.calls(OK)
     other.force_close(0.0, "fixed")
     line.calls(*[OK] * 20, *[FAULT] * 4)
