@@ -210,7 +210,8 @@ class Permits:
                 leaves, interrupted = self._rng.random() < 0.25, self._rng.random() < 0.25
                 client = group.create_task(self._client(call, interrupted=interrupted and not leaves))
                 if leaves:
-                    asyncio.get_running_loop().call_later(self._rng.expovariate(2.0), client.cancel)
+                    leaving = asyncio.get_running_loop().call_later(self._rng.expovariate(2.0), client.cancel)
+                    client.add_done_callback(lambda _, leaving=leaving: leaving.cancel())
         await asyncio.sleep(5)  # mirrors have no client to cancel them
         self.check_rest()
         await self.gateway.aclose()
