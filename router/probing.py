@@ -57,6 +57,7 @@ class Prober:
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._asking: dict[str, asyncio.Task[None]] = {}
         self._failed: dict[str, int] = {}
+        self._closed = False
         self._leave = (events.listen(self._moved, BreakerMoved), events.listen(self._unanswered, Unanswered))
 
     def start(self) -> None:
@@ -66,6 +67,7 @@ class Prober:
             self._rest(probe, now)
 
     async def aclose(self) -> None:
+        self._closed = True  # a question that has just been answered means to come back
         for leave in self._leave:
             leave()
         for timer in self._timers.values():
@@ -110,6 +112,8 @@ class Prober:
     def _at(self, target: str, when: float) -> None:
         if (earlier := self._timers.pop(target, None)) is not None:
             earlier.cancel()
+        if self._closed:
+            return
         self._timers[target] = asyncio.get_running_loop().call_at(when, self._due, target)
 
     def _due(self, target: str) -> None:

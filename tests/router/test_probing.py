@@ -493,6 +493,23 @@ async def test_it_ends_with_a_probe_running_and_asks_nobody_afterwards():
 
 
 @on_virtual_clock
+async def test_it_ends_in_the_moment_in_which_a_question_is_answered():
+    fleet = Fleet(Answers(1.0), Probing(idle=10.0))
+    fleet.prober.start()
+    await asyncio.sleep(10.5)
+    (asking,) = fleet.prober._asking.values()
+    await asyncio.wait({asking})
+    fleet.prober._asking["p/m"] = asking  # its own callback has yet to come
+    closing = asyncio.create_task(fleet.prober.aclose())
+    await asyncio.sleep(0)
+    fleet.prober._asked("p/m", asking)
+    await closing
+    assert fleet.prober.next_probe("p/m") is None
+    await asyncio.sleep(100)
+    assert len(fleet.provider.asked) == 1
+
+
+@on_virtual_clock
 async def test_it_ends_with_a_question_still_to_come():
     fleet = Fleet(Answers(WELL), Probing(idle=10.0))
     fleet.prober.start()
